@@ -1,0 +1,27 @@
+package logs
+
+// Names of the headers that the agent writes into each Kafka record.
+const (
+	HeaderNode  = "lf-node"  // name of the host
+	HeaderPath  = "lf-path"  // the file's name when the line was read
+	HeaderFile  = "lf-file"  // identity and generation of the file
+	HeaderPos   = "lf-pos"   // position of the line's first byte, decimal
+	HeaderPart  = "lf-part"  // number of the part of a split line
+	HeaderFlags = "lf-flags" // split, truncated
+)
+
+// Names of the headers that a letter in the poison topic carries beside those
+// of the original record. The first four are Watermill's.
+const (
+	PoisonReason     = "reason_poisoned"
+	PoisonTopic      = "topic_poisoned"
+	PoisonHandler    = "handler_poisoned"
+	PoisonSubscriber = "subscriber_poisoned"
+	PoisonPartition  = "partition_poisoned"
+	PoisonOffset     = "offset_poisoned"
+	PoisonIndex      = "index_poisoned"
+	PoisonStatus     = "status_poisoned"
+	PoisonType       = "type_poisoned"
+	PoisonTime       = "time_poisoned"
+	PoisonKey        = "key_poisoned"
+)
