@@ -55,3 +55,19 @@ func PollOf(msg *message.Message) *Poll {
 	p, _ := WorkOf(msg).(*Poll)
 	return p
 }
+
+type headersKey struct{}
+
+// AttachHeaders gives msg the record headers it is to be published with, in
+// their order, duplicates included: Watermill's metadata is a map and keeps
+// neither. Whoever publishes msg owns hs from then on and changes nothing in it.
+func AttachHeaders(msg *message.Message, hs []Header) {
+	msg.SetContext(context.WithValue(msg.Context(), headersKey{}, hs))
+}
+
+// HeadersOf returns what AttachHeaders gave msg, or nil. They stand for the
+// message's metadata when there are any.
+func HeadersOf(msg *message.Message) []Header {
+	hs, _ := msg.Context().Value(headersKey{}).([]Header)
+	return hs
+}
