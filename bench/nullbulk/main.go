@@ -1,0 +1,114 @@
+// Nullbulk answers as Elasticsearch does to _bulk, item by item, and keeps
+// nothing: what a transfer costs is then its own. It prints its URL, and ends
+// at SIGTERM. GET /count tells how many documents it took.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:0", "address")
+	flag.Parse()
+
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	server := &http.Server{Handler: newSink()}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		<-ctx.Done()
+		_ = server.Close()
+	}()
+	fmt.Printf("http://%s\n", l.Addr())
+	if err := server.Serve(l); err != http.ErrServerClosed {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	<-closed
+}
+
+// sink counts documents.
+type sink struct {
+	mux    *http.ServeMux
+	docs   atomic.Int64
+	bodies sync.Pool // *bytes.Buffer
+}
+
+func newSink() *sink {
+	s := &sink{mux: http.NewServeMux()}
+	s.bodies.New = func() any { return new(bytes.Buffer) }
+	s.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"name":"null","cluster_name":"null","version":{"number":"8.19.0","build_flavor":"default"},"tagline":"You Know, for Search"}`)
+	})
+	s.mux.HandleFunc("GET /count", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, s.docs.Load())
+	})
+	s.mux.HandleFunc("POST /_bulk", s.bulk)
+	s.mux.HandleFunc("PUT /_bulk", s.bulk)
+	s.mux.HandleFunc("POST /{index}/_bulk", s.bulk)
+	return s
+}
+
+// ServeHTTP says who we are to clients that check it.
+func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Elastic-Product", "Elasticsearch")
+	w.Header().Set("Content-Type", "application/json")
+	s.mux.ServeHTTP(w, r)
+}
+
+// bulk answers 201 for each pair of lines.
+func (s *sink) bulk(w http.ResponseWriter, r *http.Request) {
+	var in io.Reader = r.Body
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		zr, err := gzip.NewReader(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		in = zr
+	}
+	buf := s.bodies.Get().(*bytes.Buffer)
+	defer s.bodies.Put(buf)
+	buf.Reset()
+	if _, err := buf.ReadFrom(in); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	lines := bytes.Count(buf.Bytes(), []byte{'\n'})
+	if lines == 0 || lines%2 != 0 {
+		http.Error(w, `{"error":"each document is an action line and a source line"}`, http.StatusBadRequest)
+		return
+	}
+	docs := lines / 2
+	buf.Reset()
+	buf.WriteString(`{"took":1,"errors":false,"items":[`)
+	for i := range docs {
+		if i > 0 {
+			buf.WriteByte(',')
+		}
+		buf.WriteString(`{"create":{"status":201}}`)
+	}
+	buf.WriteString(`]}`)
+	// Counted before the answer, so that whoever saw it answered finds it counted.
+	s.docs.Add(int64(docs))
+	_, _ = w.Write(buf.Bytes())
+}
