@@ -1,6 +1,9 @@
 package logs
 
-import "context"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // Turn keeps batches of one file in order while several are in flight. The
 // follower makes a turn for each batch from the turn of the batch before it.
@@ -10,11 +13,14 @@ import "context"
 // The first attempt waits until the batch before was sent, so that batches
 // enter the client in the file's order and still share the wire. A later
 // attempt waits until the batch before is settled, so that a retry cannot
-// overtake an earlier retry.
+// overtake an earlier retry. When some of a batch fails, the batch after it
+// waits too, even for its first attempt: what failed comes again and must not
+// be overtaken.
 type Turn struct {
 	prev    *Turn
 	sent    chan struct{}
 	settled chan struct{}
+	failed  atomic.Bool
 	retry   bool
 }
 
@@ -29,10 +35,19 @@ func (t *Turn) Await(ctx context.Context) error {
 	if t == nil || t.prev == nil {
 		return nil
 	}
-	gate := t.prev.sent
-	if t.retry {
-		gate = t.prev.settled
+	if !t.retry {
+		if err := t.wait(ctx, t.prev.sent); err != nil {
+			return err
+		}
+		if !t.prev.failed.Load() {
+			return nil
+		}
 	}
+	return t.wait(ctx, t.prev.settled)
+}
+
+// wait returns nil once gate or the batch before is settled.
+func (t *Turn) wait(ctx context.Context, gate <-chan struct{}) error {
 	select {
 	case <-gate:
 		return nil
@@ -45,6 +60,14 @@ func (t *Turn) Await(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// Failed says that some of the batch was not acknowledged. Any goroutine may
+// call it, and should do so as soon as it knows.
+func (t *Turn) Failed() {
+	if t != nil {
+		t.failed.Store(true)
 	}
 }
 
