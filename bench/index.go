@@ -38,8 +38,8 @@ transfer:
 // index fills one topic, with the agent's headers where the agent is there,
 // and measures the indexers in turn, each with a sink of its own.
 func (b *bench) index(ctx context.Context) (rows []*row, err error) {
-	file := filepath.Join(b.tmp, "bench.log")
-	if err := writeLines(file, b.lines, b.size); err != nil {
+	file, err := b.lineFile()
+	if err != nil {
 		return nil, err
 	}
 	k, err := b.broker(ctx)

@@ -28,7 +28,7 @@ func (b *bench) broker(ctx context.Context) (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ProducerLinger(0))
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
 	}

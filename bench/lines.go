@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 )
 
@@ -35,6 +36,15 @@ func appendLine(dst []byte, n, size int) []byte {
 
 // minLine is the least size that appendLine can make.
 const minLine = 100
+
+// lineFile is the file that is shipped, written when it is first asked for.
+func (b *bench) lineFile() (string, error) {
+	path := filepath.Join(b.tmp, "bench.log")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	return path, writeLines(path, b.lines, b.size)
+}
 
 // writeLines writes a file of count lines.
 func writeLines(path string, count, size int) error {

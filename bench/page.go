@@ -16,12 +16,14 @@ import (
 // page is the report.
 type page struct {
 	b     *bench
+	facts []string
 	ship  []*row
 	delay []delayRow
 	index []*row
 }
 
-func newPage(b *bench) *page { return &page{b: b} }
+// newPage looks at the machine before anything is measured.
+func newPage(b *bench) *page { return &page{b: b, facts: machine(b)} }
 
 // String is the page as Markdown. Each figure is the median of the rounds,
 // the range after it is theirs.
@@ -32,7 +34,7 @@ func (p *page) String() string {
 		"Rates share the machine with them: trust ratios, and take gaps under 20% as ties.\n\n")
 	fmt.Fprintf(&s, "%s lines of %d bytes, compression %s, %d partition(s), %d rounds in turn: the median, and the range.\n",
 		grouped(float64(p.b.lines)), p.b.size, p.b.compression, p.b.partitions, p.b.rounds)
-	fmt.Fprintf(&s, "\n%s\n", strings.Join(machine(p.b), ", "))
+	fmt.Fprintf(&s, "\n%s\n", strings.Join(p.facts, ", "))
 	if len(p.ship) > 0 {
 		s.WriteString("\n## File to Kafka, acknowledged by all\n")
 		writeRows(&s, p.ship, "line")
