@@ -2,34 +2,42 @@ package config
 
 // Agent is what an agent reads and publishes.
 type Agent struct {
-	// AllowedPaths are roots that no input can leave. From the local file alone.
-	// Default: any path when there is no etcd, /var/log when there is.
-	AllowedPaths []string `yaml:"allowed_paths"`
-	// AllowedTopics are globs (* and ?) of topics that inputs may name. From the local file alone. Default ['*'].
-	AllowedTopics []string `yaml:"allowed_topics"`
-	// MaxInFlightBytes bounds what was read and is not acknowledged yet. From the local file alone. Default 64MiB.
-	MaxInFlightBytes Size    `yaml:"max_in_flight_bytes"`
-	Inputs           []Input `yaml:"inputs"`
+	// AllowedPaths are roots that no input can leave. Unset: any path when
+	// there is no etcd, /var/log when there is.
+	AllowedPaths []string `yaml:"allowed_paths" local:"true"`
+	// AllowedTopics are globs (* and ?) of the topics that inputs may name.
+	AllowedTopics []string `yaml:"allowed_topics" local:"true" default:"*"`
+	// MaxInFlightBytes bounds what was read and is not acknowledged yet, over all inputs.
+	MaxInFlightBytes Size `yaml:"max_in_flight_bytes" local:"true" default:"64MiB" min:"1MiB"`
+	// Inputs are the files to read.
+	Inputs []Input `yaml:"inputs"`
 }
 
 // Input is a set of files that go to one topic.
 type Input struct {
 	// Name is unique among inputs: letters, digits, '.', '_', '-', '/'.
-	Name string `yaml:"name"`
-	// Paths are names or doublestar globs.
-	Paths []string `yaml:"paths"`
+	Name string `yaml:"name" required:"true"`
+	// Paths are file names or globs; '**' stands for any number of folders.
+	Paths []string `yaml:"paths" required:"true"`
 	// Exclude are globs; one without a slash is matched against the last element of the path.
 	Exclude []string `yaml:"exclude"`
-	// Topic may hold {node}, {input}, {path.base} (last element), {path.name} (the same
-	// without its extension) and {path.dir} (name of the folder it is in).
-	Topic string `yaml:"topic"`
-	Key   string `yaml:"key"` // file | node | none; default file
-	// StartAt is for files first seen when this input has no checkpoint: beginning | end; default beginning.
-	StartAt       string   `yaml:"start_at"`
-	MaxLineBytes  Size     `yaml:"max_line_bytes"` // default 1MiB
-	OnLongLine    string   `yaml:"on_long_line"`   // split | truncate; default split
-	RotateWait    Duration `yaml:"rotate_wait"`    // default 5s
-	CloseInactive Duration `yaml:"close_inactive"` // default 5m
-	Retry         Retry    `yaml:"retry"`
-	Throttle      Throttle `yaml:"throttle"`
+	// Topic may hold {node}, {input}, {path.base} (last element of the path), {path.name} (the
+	// same without its extension) and {path.dir} (name of the folder it is in).
+	Topic string `yaml:"topic" required:"true"`
+	// Key is what the records' key is made from: the file's identity, the node, or nothing.
+	Key string `yaml:"key" default:"file" enum:"file node none"`
+	// StartAt is where a file begins that was first seen when this input had no checkpoint.
+	StartAt string `yaml:"start_at" default:"beginning" enum:"beginning end"`
+	// MaxLineBytes is the most that one record holds of a line.
+	MaxLineBytes Size `yaml:"max_line_bytes" default:"1MiB" min:"64B" max:"64MiB"`
+	// OnLongLine says what becomes of a longer line: several records, or one with its end cut off.
+	OnLongLine string `yaml:"on_long_line" default:"split" enum:"split truncate"`
+	// RotateWait is how long a renamed or removed file must be quiet before it is closed.
+	RotateWait Duration `yaml:"rotate_wait" default:"5s" min:"0s"`
+	// CloseInactive is how long a file must be quiet before its handle is closed; growth opens it again.
+	CloseInactive Duration `yaml:"close_inactive" default:"5m" min:"1s"`
+	// Retry is what happens when Kafka does not take a batch.
+	Retry Retry `yaml:"retry"`
+	// Throttle limits the rate of this input.
+	Throttle Throttle `yaml:"throttle"`
 }
