@@ -1,0 +1,133 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+const (
+	// One partition keeps a topic in the order it was written, and a broker on
+	// this machine has nobody to share the others with.
+	brokerPartitions = 1
+
+	brokerSegmentBytes = 32 << 20
+	brokerMessageBytes = 16 << 20
+)
+
+// BrokerOptions says where the embedded broker lives.
+type BrokerOptions struct {
+	Dir    string // its data directory, made when absent
+	Addr   string // "127.0.0.1:port"; port 0 takes any
+	Logger *slog.Logger
+}
+
+// Broker is a running Kafka broker.
+type Broker struct {
+	cluster *kfake.Cluster
+	addr    string
+	unlock  func()
+
+	stop    context.CancelFunc // ends the sweeper
+	sweeper sync.WaitGroup
+	once    sync.Once
+}
+
+// StartBroker starts a broker of one node on o.Dir: topics, records, group
+// offsets and producer ids are those of the last run, however that ended. A
+// topic that a client asks for is made. Records are kept until every group that
+// commits offsets for their partition has read them, see [sweeper].
+func StartBroker(o BrokerOptions) (*Broker, error) {
+	unlock, err := lockDir(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	l, err := Listen(o.Addr, false)
+	if err != nil {
+		unlock()
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	addr := l.Addr().String()
+	cluster, err := kfake.NewCluster(
+		kfake.Ports(l.Addr().(*net.TCPAddr).Port),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return l, nil }),
+		kfake.DataDir(filepath.Join(o.Dir, "data")),
+		kfake.SyncWrites(),
+		kfake.ClusterID("logferry"),
+		kfake.AllowAutoTopicCreation(),
+		kfake.DefaultNumPartitions(brokerPartitions),
+		kfake.BrokerConfigs(map[string]string{
+			"message.max.bytes": strconv.Itoa(brokerMessageBytes),
+			"log.segment.bytes": strconv.Itoa(brokerSegmentBytes),
+			// The broker's own retention knows no groups, and compacting
+			// deletes a log before it writes the new one: a kill between
+			// the two would empty the topic. The sweeper does what is needed.
+			"log.retention.ms":       "-1",
+			"log.retention.bytes":    "-1",
+			"log.cleaner.backoff.ms": "9000000000000",
+			// Offsets are the positions of `up` itself, which may be off for months.
+			"offsets.retention.minutes": "5256000",
+		}),
+		kfake.WithLogger(kafkaToSlog{o.Logger.With("server", "kafka")}),
+	)
+	if err != nil {
+		l.Close()
+		unlock()
+		return nil, fmt.Errorf("start broker in %s: %w", o.Dir, err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	b := &Broker{cluster: cluster, addr: addr, unlock: unlock, stop: stop}
+	s := &sweeper{addr: addr, logger: o.Logger.With("server", "kafka")}
+	b.sweeper.Go(func() { s.run(ctx) })
+	return b, nil
+}
+
+// Addr is the broker's address, "host:port".
+func (b *Broker) Addr() string { return b.addr }
+
+// Close stops the broker and waits until everything it holds is on the disk.
+// Clients that are still connected are cut off.
+func (b *Broker) Close() error {
+	b.once.Do(func() {
+		b.stop()
+		b.sweeper.Wait()
+		b.cluster.Close()
+		b.unlock()
+	})
+	return nil
+}
+
+type kafkaToSlog struct{ logger *slog.Logger }
+
+func (k kafkaToSlog) Logf(level kfake.LogLevel, format string, args ...any) {
+	switch level {
+	case kfake.LogLevelError:
+		k.logger.Error(fmt.Sprintf(format, args...))
+	case kfake.LogLevelWarn:
+		k.logger.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+// lockDir makes dir and takes it for this process; the lock ends with the
+// process, however that ends.
+func lockDir(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s is in use by another process", dir)
+	}
+	return func() { f.Close() }, nil
+}

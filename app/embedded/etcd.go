@@ -1,0 +1,114 @@
+package embedded
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+)
+
+const (
+	// One member alone wins its election by waiting: at 10 ticks of 10 ms the
+	// start takes a tenth of a second instead of one.
+	etcdTickMs     = 10
+	etcdElectionMs = 100
+
+	// etcd allocates a log segment ahead; its own 64 MB are for clusters.
+	etcdLogSegment = 4 << 20
+
+	// What `config history` can look back on: one revision per change, and one
+	// per status report and lease of each service.
+	etcdKeepRevisions = "100000"
+	etcdQuota         = 512 << 20
+
+	etcdStartTimeout = 30 * time.Second
+)
+
+// EtcdOptions says where the embedded etcd lives.
+type EtcdOptions struct {
+	Dir    string // its data directory, made when absent
+	Addr   string // client address, a loopback "host:port"; port 0 takes any
+	Logger *slog.Logger
+}
+
+// Etcd is a running etcd of one member.
+type Etcd struct {
+	server   *embed.Etcd
+	endpoint string
+	running  *atomic.Bool // what it logs is worth reading
+}
+
+// StartEtcd starts etcd on o.Dir and returns when it takes writes. What it logs
+// from warning upwards goes to o.Logger.
+func StartEtcd(o EtcdOptions) (*Etcd, error) {
+	addr, err := FreeAddr(o.Addr, false)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	if err := os.Chmod(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	wal.SegmentSizeBytes = etcdLogSegment
+	running := new(atomic.Bool)
+	cfg := etcdConfig(o, addr)
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapToSlog(o.Logger.With("server", "etcd"), running))
+	server, err := embed.StartEtcd(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd in %s: %w", o.Dir, err)
+	}
+	timeout := time.NewTimer(etcdStartTimeout)
+	defer timeout.Stop()
+	select {
+	case <-server.Server.ReadyNotify():
+		running.Store(true)
+		return &Etcd{server: server, endpoint: addr, running: running}, nil
+	case err = <-server.Err():
+	case <-server.Server.StopNotify():
+		err = fmt.Errorf("it stopped by itself")
+	case <-timeout.C:
+		err = fmt.Errorf("not ready after %v", etcdStartTimeout)
+	}
+	server.Close()
+	return nil, fmt.Errorf("start etcd in %s: %w", o.Dir, err)
+}
+
+// Endpoint is the client address, "host:port".
+func (e *Etcd) Endpoint() string { return e.endpoint }
+
+// Close stops etcd and waits until its files are closed. Clients that are still
+// connected are cut off.
+func (e *Etcd) Close() error {
+	e.running.Store(false)
+	e.server.Close()
+	return nil
+}
+
+func etcdConfig(o EtcdOptions, addr string) *embed.Config {
+	host, _, _ := net.SplitHostPort(addr)
+	client := url.URL{Scheme: "http", Host: addr}
+	// The member's own peer address is written into its data at the first start
+	// and never dialled. Port 0 keeps it true at every start.
+	peer := url.URL{Scheme: "http", Host: net.JoinHostPort(host, "0")}
+
+	cfg := embed.NewConfig()
+	cfg.Name, cfg.Dir = "logferry", o.Dir
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.TickMs, cfg.ElectionMs = etcdTickMs, etcdElectionMs
+	cfg.MaxSnapFiles, cfg.MaxWalFiles = 2, 2
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModeRevision, etcdKeepRevisions
+	cfg.QuotaBackendBytes = etcdQuota
+	cfg.HostWhitelist = map[string]struct{}{"127.0.0.1": {}, "localhost": {}, "::1": {}}
+	cfg.EnableGRPCGateway = false // the JSON gateway would answer any web page
+	return cfg
+}
