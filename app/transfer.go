@@ -1,0 +1,139 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/logferry/logferry/config"
+	"github.com/logferry/logferry/handlers/index"
+	"github.com/logferry/logferry/router"
+	"github.com/logferry/logferry/router/kafka"
+)
+
+// Transfer moves records from Kafka to Elasticsearch.
+//
+//	live config ──► router.Transfer ──► one pipeline for each route
+//	                                      │
+//	Kafka ──► kafka.Subscriber ──► chain ──► index.Handler ──► index.Bulker ──► Elasticsearch
+//	             ▲                   │                            │
+//	             └───── acked ◄──────┴────────── verdict ◄────────┘
+//	                                 └──► poison topic
+//
+// It stops in this order: no more config, no more polling and what is in
+// flight settles and is committed, pipelines, publishers.
+type Transfer struct {
+	config        *config.Config
+	log           *slog.Logger
+	letters       message.Publisher
+	router        *router.Transfer
+	live          *live
+	kafka         *waitFor
+	elasticsearch *waitFor
+	stopping      atomic.Bool
+}
+
+// NewTransfer makes a transfer of a loaded config; path is the file that it
+// came from, to be read again when it changes, or "". It starts nothing.
+// Servers that cannot be reached are no error.
+func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, error) {
+	log = log.With("service", "transfer")
+	t := &Transfer{config: c, log: log}
+	client, err := index.NewClient(c.Elasticsearch)
+	if err != nil {
+		return nil, err
+	}
+	if t.letters, err = kafka.NewLetterPublisher(c.Kafka, log); err != nil {
+		return nil, err
+	}
+	t.router = router.NewTransfer(router.TransferOptions{
+		Kafka:          c.Kafka,
+		Client:         client,
+		Letters:        t.letters,
+		EnsurePoison:   ensurePoison(c.Kafka),
+		AllowedIndices: c.Elasticsearch.AllowedIndices,
+		DrainTimeout:   c.ShutdownTimeout.D(),
+		Logger:         log,
+	})
+	if t.live, err = newLive(c, path, log, t.apply); err != nil {
+		return nil, err
+	}
+	t.kafka = waitForKafka(c.Kafka, log)
+	t.elasticsearch = &waitFor{
+		name: "elasticsearch " + strings.Join(c.Elasticsearch.Addresses, ","),
+		ping: client.Ping,
+		log:  log,
+	}
+	return t, nil
+}
+
+func (t *Transfer) apply(ctx context.Context, c *config.Config) error {
+	return t.router.Update(ctx, c.Transfer)
+}
+
+// Run transfers until ctx ends, then settles what is in flight within
+// shutdown_timeout; ErrUnsettled says that it could not.
+func (t *Transfer) Run(ctx context.Context) error {
+	var g group
+	g.untilDone(ctx)
+	background := context.Background()
+	g.add(background, "live config", t.live.run, nil)
+	g.add(background, "wait for kafka", t.kafka.run, nil)
+	g.add(background, "wait for elasticsearch", t.elasticsearch.run, nil)
+	g.add(background, "pipelines", stopLast(t.router.Stop), t.drain)
+	g.add(background, "publishers", stopLast(t.close), nil)
+	t.log.Info("transfer starts", "node", t.config.Node)
+	err := g.wait()
+	t.log.Info("transfer stopped", "error", err)
+	return err
+}
+
+func (t *Transfer) drain() error {
+	t.stopping.Store(true)
+	return drain(t.config.ShutdownTimeout.D(), func() uint64 {
+		var settled uint64
+		for _, s := range t.router.Stats() {
+			settled += s.Chain.Items
+		}
+		return settled
+	}, t.router.Drain)
+}
+
+func (t *Transfer) close() {
+	if err := t.letters.Close(); err != nil {
+		t.log.Warn("close publisher", "error", err)
+	}
+}
+
+// Ready implements Service.
+func (t *Transfer) Ready() error {
+	switch {
+	case t.stopping.Load():
+		return fmt.Errorf("stopping")
+	case !t.live.applied():
+		return fmt.Errorf("waiting for the first config")
+	case !t.kafka.reached.Load():
+		return fmt.Errorf("waiting for %s", t.kafka.name)
+	case !t.elasticsearch.reached.Load():
+		return fmt.Errorf("waiting for %s", t.elasticsearch.name)
+	}
+	return nil
+}
+
+// Status implements Service.
+func (t *Transfer) Status() any {
+	return map[string]any{
+		"node":    t.config.Node,
+		"version": Version,
+		"config":  t.live.status(),
+		"routes":  t.router.Stats(),
+	}
+}
+
+// Describe implements prometheus.Collector: the metrics are not known beforehand.
+func (t *Transfer) Describe(chan<- *prometheus.Desc) {}

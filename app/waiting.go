@@ -1,0 +1,79 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// waitFor asks a server until it answers, and says once that it does not and
+// once that it does. The process goes on meanwhile; reached tells readiness.
+type waitFor struct {
+	name    string // for people: "kafka 127.0.0.1:9092"
+	ping    func(context.Context) error
+	log     *slog.Logger
+	reached atomic.Bool
+}
+
+const (
+	pingTimeout  = 5 * time.Second
+	firstPing    = 250 * time.Millisecond
+	slowestPing  = 5 * time.Second
+	patienceOnce = 2 // pings that may fail before it is said: servers often start together
+)
+
+func (w *waitFor) run(ctx context.Context) error {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = firstPing, slowestPing
+	for failures := 1; ; failures++ {
+		err := w.once(ctx)
+		if err == nil {
+			if failures > patienceOnce {
+				w.log.Info("reached " + w.name)
+			}
+			w.reached.Store(true)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if failures == patienceOnce {
+			w.log.Warn("cannot reach "+w.name+"; waiting for it, nothing is lost meanwhile", "error", err)
+		}
+		select {
+		case <-time.After(pause.NextBackOff()):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (w *waitFor) once(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	return w.ping(ctx)
+}
+
+// whenReady calls f once all services are ready, unless ctx ends before.
+func whenReady(ctx context.Context, services []Service, f func()) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ready := true
+		for _, s := range services {
+			ready = ready && s.Ready() == nil
+		}
+		if ready {
+			f()
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

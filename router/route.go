@@ -1,0 +1,124 @@
+package router
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/logferry/logferry/config"
+	"github.com/logferry/logferry/handlers/index"
+	"github.com/logferry/logferry/handlers/logs"
+	"github.com/logferry/logferry/router/kafka"
+	"github.com/logferry/logferry/router/middleware"
+)
+
+// attemptTimeout is the net under one attempt of a route: a request to
+// Elasticsearch has a shorter limit of its own.
+const attemptTimeout = 5 * time.Minute
+
+// routeBudget bounds the keys and values that one route holds in memory,
+// beside the bodies of its requests, which batch.* bounds.
+const routeBudget = 64 << 20
+
+// route is one pipeline of the transfer with its own consumer and bulker.
+type route struct {
+	name       string
+	group      string
+	topics     []string
+	config     config.Route // owned by Transfer's caller
+	options    *TransferOptions
+	log        *slog.Logger
+	bulker     *index.Bulker
+	chain      *middleware.Chain
+	subscriber atomic.Pointer[kafka.Subscriber] // of the current run
+}
+
+func newRoute(c config.Route, o *TransferOptions) (*route, error) {
+	r := &route{
+		name: c.Name, group: c.Group, topics: c.Topics,
+		config: c, options: o, log: o.Logger.With("route", c.Name),
+	}
+	bulker, err := index.NewBulker(o.Client, c, index.BulkerOptions{
+		AllowedIndices: o.AllowedIndices,
+		Logger:         r.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.bulker = bulker
+	r.chain = middleware.NewChain(settings(c), middleware.Options{
+		Name: c.Name,
+		Letters: &letters{
+			publisher: o.Letters,
+			handler:   handlerIndex + " " + c.Name,
+			ensure:    o.EnsurePoison,
+			topicOf:   func(*logs.Origin) string { return "" },
+		},
+		Timeout: attemptTimeout,
+		Logger:  r.log,
+	})
+	return r, nil
+}
+
+func settings(c config.Route) middleware.Settings {
+	return middleware.Settings{Retry: c.Retry, Throttle: c.Throttle, Breaker: c.Breaker, Poison: c.Poison}
+}
+
+// reads says whether the route can go on with its consumer under c.
+func (r *route) reads(c config.Route) bool {
+	return r.group == c.Group && slices.Equal(r.topics, c.Topics)
+}
+
+func (r *route) update(ctx context.Context, c config.Route) error {
+	if err := r.bulker.Update(ctx, c); err != nil {
+		return err
+	}
+	r.chain.Update(settings(c))
+	r.config = c
+	return nil
+}
+
+// run consumes until ctx ends or the route was drained. The bulker runs beside
+// it and is stopped after it.
+func (r *route) run(ctx context.Context) error {
+	sub, err := kafka.NewSubscriber(r.options.Kafka, kafka.SubscriberOptions{
+		Topics:           r.topics,
+		Group:            r.group,
+		MaxInFlightBytes: routeBudget,
+		Logger:           r.log,
+	})
+	if err != nil {
+		return err
+	}
+	r.subscriber.Store(sub)
+	defer sub.Close()
+	p := &pipeline{
+		name:       r.name,
+		handler:    handlerIndex,
+		topic:      r.name,
+		subscriber: sub,
+		chain:      r.chain,
+		handle:     index.NewHandler(r.bulker).Handle,
+		log:        r.log,
+	}
+	return p.run(ctx)
+}
+
+// drain stops polling and waits until what is in flight has settled.
+func (r *route) drain(ctx context.Context) error {
+	sub := r.subscriber.Load()
+	if sub == nil {
+		return nil
+	}
+	return sub.Drain(ctx)
+}
+
+func (r *route) stats() RouteStats {
+	s := RouteStats{Chain: r.chain.Stats(), Bulker: r.bulker.Stats()}
+	if sub := r.subscriber.Load(); sub != nil {
+		s.Subscriber = sub.Stats()
+	}
+	return s
+}
