@@ -1,0 +1,70 @@
+package kafka
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	limitTimeout  = 5 * time.Second
+	resourceTopic = 2
+)
+
+// limits knows how large a batch each topic takes, so that a batch is not
+// refused, and its partition's order broken, for being larger. A topic whose
+// settings the broker does not show takes maxBatchBytes.
+type limits struct {
+	known sync.Map // topic to int32
+}
+
+// of returns the limit of topic in bytes; it never blocks.
+func (l *limits) of(topic string) int32 {
+	if v, ok := l.known.Load(topic); ok {
+		return v.(int32)
+	}
+	return maxBatchBytes
+}
+
+// learn asks for topic's limit unless it is known. A broker that answers
+// something else counts as an answer; no answer is an error.
+func (l *limits) learn(ctx context.Context, cl *kgo.Client, topic string) error {
+	if _, ok := l.known.Load(topic); ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
+	defer cancel()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	r := kmsg.NewDescribeConfigsRequestResource()
+	r.ResourceType, r.ResourceName, r.ConfigNames = resourceTopic, topic, []string{"max.message.bytes"}
+	req.Resources = append(req.Resources, r)
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		if kafkaCode(err) == nil {
+			return err
+		}
+		resp = kmsg.NewPtrDescribeConfigsResponse()
+	}
+	l.known.Store(topic, limitIn(resp))
+	return nil
+}
+
+func limitIn(resp *kmsg.DescribeConfigsResponse) int32 {
+	for _, r := range resp.Resources {
+		for _, c := range r.Configs {
+			if c.Name != "max.message.bytes" || c.Value == nil {
+				continue
+			}
+			if n, err := strconv.ParseInt(*c.Value, 10, 32); err == nil {
+				// The client takes nothing under 512; less than that is a
+				// matter for the careful way.
+				return int32(max(512, min(n, maxBatchBytes)))
+			}
+		}
+	}
+	return maxBatchBytes
+}
