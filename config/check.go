@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -52,8 +53,8 @@ func (a *Admin) check(d *decoder) {
 
 func (e *Etcd) check(d *decoder) {
 	checkAddresses(d, "etcd.endpoints", e.Endpoints, func(s string) string {
-		if strings.Contains(s, "://") {
-			return checkURL(s)
+		if _, address, isURL := strings.Cut(s, "://"); isURL {
+			return cmp.Or(checkURL(s), checkHostPort(address))
 		}
 		return checkHostPort(s)
 	})

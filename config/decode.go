@@ -41,6 +41,9 @@ func newDecoder(file string) *decoder { return &decoder{file: file, lines: map[s
 // the nearest one around it that is.
 func (d *decoder) fail(key, format string, args ...any) {
 	line, at := 0, key
+	if key == "" {
+		line = d.lines[""]
+	}
 	for ; at != ""; at = at[:max(strings.LastIndexAny(at, ".["), 0)] {
 		if line = d.lines[at]; line > 0 {
 			break
@@ -61,6 +64,7 @@ func (d *decoder) decode(data []byte, v any) {
 	if root == nil {
 		return
 	}
+	d.lines[""] = root.Line
 	d.value("", root, rv, "")
 }
 
@@ -98,7 +102,7 @@ func (d *decoder) parse(data []byte) *yaml.Node {
 		return nil
 	}
 	if err != nil {
-		line, text := 0, err.Error()
+		line, text := 1, err.Error() // the parser does not say the first line
 		if m := yamlLine.FindStringSubmatch(text); m != nil {
 			line, _ = strconv.Atoi(m[1])
 			text = text[len(m[0]):]

@@ -1,0 +1,82 @@
+// Package etcd reads the live config from etcd and watches it.
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/logferry/logferry/config"
+)
+
+const (
+	// callTimeout bounds one question to etcd, the login among them.
+	callTimeout = 5 * time.Second
+	// A server refuses keepalives more often than each 5 s. A connection that
+	// is half open is noticed after the sum of both.
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 3 * time.Second
+	// maxReply has room for the four documents, of at most 1.5 MiB each.
+	maxReply = 8 << 20
+)
+
+// Client returns a client for the endpoints of cfg; the caller closes it. It
+// reads the certificates. Without a username it connects in the background and
+// an absent etcd is the error of the first call; with one it logs in, for at
+// most 5 s. The client ends with ctx.
+func Client(ctx context.Context, cfg config.Etcd) (*clientv3.Client, error) {
+	tls, err := cfg.TLS.Load()
+	if err != nil {
+		return nil, fmt.Errorf("load etcd.tls: %w", err)
+	}
+	reconnect := backoff.DefaultConfig
+	reconnect.BaseDelay, reconnect.MaxDelay = 100*time.Millisecond, 3*time.Second
+	return clientv3.New(clientv3.Config{
+		Context:              ctx,
+		Endpoints:            cfg.Endpoints,
+		Username:             cfg.Username,
+		Password:             string(cfg.Password),
+		TLS:                  tls,
+		DialTimeout:          callTimeout,
+		DialKeepAliveTime:    keepaliveTime,
+		DialKeepAliveTimeout: keepaliveTimeout,
+		MaxCallRecvMsgSize:   maxReply,
+		DialOptions:          []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: callTimeout})},
+		Logger:               zap.NewNop(), // errors come back as values
+	})
+}
+
+// reach returns why no endpoint takes a connection, or nil. The client itself
+// would only say, and only after its timeout, that there was no answer.
+func reach(ctx context.Context, endpoints []string) error {
+	var errs []error
+	dialer := net.Dialer{Timeout: callTimeout / time.Duration(len(endpoints))}
+	for _, e := range endpoints {
+		_, address, isURL := strings.Cut(e, "://")
+		if !isURL {
+			address = e
+		}
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		if err == nil {
+			return conn.Close()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// explain says more about a call that timed out although there was a connection.
+func explain(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %s; is it an etcd with a leader, and does etcd.tls fit? %w", callTimeout, err)
+	}
+	return err
+}

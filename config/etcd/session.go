@@ -1,0 +1,148 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/logferry/logferry/config"
+)
+
+const (
+	// gather is how long the first event of a burst waits for the others.
+	gather = 20 * time.Millisecond
+	// reread is the net under the watch: whatever an etcd forgets to tell is
+	// found after this time at the latest.
+	reread = time.Minute
+)
+
+var errConnection = errors.New("the connection to etcd was lost")
+
+// session connects, reads, and watches until something is wrong. It returns
+// how long it watched. A lost connection ends it even though the client would
+// resume the watch by itself: the server that comes back may have lost data,
+// and would then be silent until it reaches the old revision again.
+func (w *Watcher) session(parent context.Context) (lasted time.Duration, err error) {
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	if err := reach(ctx, w.cfg.Endpoints); err != nil {
+		return 0, err
+	}
+	client, err := Client(ctx, w.cfg)
+	if err != nil {
+		return 0, explain(err)
+	}
+	defer client.Close()
+	if err := w.read(ctx, client); err != nil {
+		return 0, err
+	}
+	w.connected()
+
+	lost := make(chan struct{})
+	go func() {
+		defer close(lost)
+		client.ActiveConnection().WaitForStateChange(ctx, connectivity.Ready)
+	}()
+	defer func() { cancel(); <-lost }()
+
+	// Watch blocks until the server answers and knows no timeout.
+	stuck := time.AfterFunc(callTimeout, cancel)
+	from := clientv3.WithRev(w.snapshot.Load().Revision + 1)
+	var events [4]clientv3.WatchChan
+	for i, key := range w.watched() {
+		events[i] = client.Watch(clientv3.WithRequireLeader(ctx), key, from)
+	}
+	if !stuck.Stop() {
+		return 0, explain(context.DeadlineExceeded)
+	}
+	started := time.Now()
+	defer func() { lasted = time.Since(started) }()
+	return 0, w.follow(ctx, client, events, lost)
+}
+
+// follow reads again when an event, or a minute, asks for it.
+func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events [4]clientv3.WatchChan, lost <-chan struct{}) error {
+	net := time.NewTicker(reread)
+	defer net.Stop()
+	var gathered <-chan time.Time
+	for {
+		var r clientv3.WatchResponse
+		open := true
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-lost:
+			return errConnection
+		case <-net.C:
+			gathered = time.After(0)
+			continue
+		case <-gathered:
+			gathered = nil
+			if err := w.read(ctx, client); err != nil {
+				return err
+			}
+			continue
+		case r, open = <-events[0]:
+		case r, open = <-events[1]:
+		case r, open = <-events[2]:
+		case r, open = <-events[3]:
+		}
+		if err := r.Err(); err != nil {
+			return err
+		}
+		if !open {
+			return errConnection
+		}
+		// Events up to the snapshot's revision were read with it.
+		if len(r.Events) > 0 && r.Events[len(r.Events)-1].Kv.ModRevision > w.snapshot.Load().Revision && gathered == nil {
+			gathered = time.After(gather)
+		}
+	}
+}
+
+// read takes all documents in one transaction, so that what was put together
+// is seen together.
+func (w *Watcher) read(ctx context.Context, client *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var gets []clientv3.Op
+	for _, key := range w.watched() {
+		gets = append(gets, clientv3.OpGet(key))
+	}
+	answer, err := client.Txn(ctx).Then(gets...).Commit()
+	if err != nil {
+		return explain(err)
+	}
+	var docs config.Docs
+	for i, role := range []**config.Document{&docs.Agent, &docs.Node, &docs.Transfer, &docs.Seed}[:len(gets)] {
+		for _, kv := range answer.Responses[i].GetResponseRange().Kvs {
+			*role = &config.Document{Key: string(kv.Key), Data: kv.Value, Revision: kv.ModRevision}
+		}
+	}
+	w.apply(docs, answer.Header.Revision)
+	s := w.Stats()
+	s.Revision = answer.Header.Revision
+	w.stats.Store(&s)
+	return nil
+}
+
+// watched are the keys in the order of the roles; the seed, which may be off, is the last.
+func (w *Watcher) watched() []string {
+	keys := []string{w.keys.Agent, w.keys.Node, w.keys.Transfer}
+	if w.keys.Seed != "" {
+		keys = append(keys, w.keys.Seed)
+	}
+	return keys
+}
+
+func (w *Watcher) connected() {
+	s := w.Stats()
+	if w.before {
+		s.Reconnects++
+	}
+	w.before, s.Connected = true, true
+	w.stats.Store(&s)
+}
