@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -76,6 +77,9 @@ func Ping(ctx context.Context, cfg config.Kafka) error {
 	if _, err := req.RequestWith(ctx, cl); err != nil {
 		if why := refused.last(); why != nil {
 			err = why
+		}
+		if cfg.SASL != nil && errors.Is(err, io.EOF) {
+			err = fmt.Errorf("the broker hung up at the login, which may mean a wrong user or password: %w", err)
 		}
 		return fmt.Errorf("reach kafka at %s: %w", strings.Join(cfg.Brokers, ", "), err)
 	}
