@@ -12,6 +12,6 @@ func TestMain(m *testing.M) {
 }
 
 // testLogger shows what a server logs beside the test that made it log.
-func testLogger(t *testing.T) *slog.Logger {
+func testLogger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
