@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -40,6 +41,9 @@ func newDecoder(file string) *decoder { return &decoder{file: file, lines: map[s
 // fail notes an error at a key. A key that is not in the document is blamed on
 // the nearest one around it that is.
 func (d *decoder) fail(key, format string, args ...any) {
+	if slices.ContainsFunc(d.errs.All, func(e Error) bool { return e.Key == key && key != "" }) {
+		return // what is wrong first is the cause of the rest
+	}
 	line, at := 0, key
 	if key == "" {
 		line = d.lines[""]
@@ -49,12 +53,19 @@ func (d *decoder) fail(key, format string, args ...any) {
 			break
 		}
 	}
-	d.errs.All = append(d.errs.All, Error{d.file, line, key, fmt.Sprintf(format, args...)})
+	d.failAt(line, key, format, args...)
 }
 
 func (d *decoder) failAt(line int, key, format string, args ...any) {
+	if d.full() {
+		return
+	}
 	d.errs.All = append(d.errs.All, Error{d.file, line, key, fmt.Sprintf(format, args...)})
 }
+
+// full says that a document has so many errors that looking for more of them
+// only costs time.
+func (d *decoder) full() bool { return len(d.errs.All) >= maxErrors }
 
 // decode sets *v to its defaults and then to what data says. An empty document says nothing.
 func (d *decoder) decode(data []byte, v any) {
@@ -107,6 +118,9 @@ func (d *decoder) parse(data []byte) *yaml.Node {
 			line, _ = strconv.Atoi(m[1])
 			text = text[len(m[0]):]
 		}
+		if strings.Contains(text, "did not find expected") {
+			text += "; look at the indentation of what begins here"
+		}
 		d.failAt(line, "", "is not YAML: %s", strings.TrimPrefix(text, "yaml: "))
 		return nil
 	}
@@ -115,7 +129,7 @@ func (d *decoder) parse(data []byte) *yaml.Node {
 
 // value decodes n, the value of key, into v.
 func (d *decoder) value(key string, n *yaml.Node, v reflect.Value, tag reflect.StructTag) {
-	if d.nodes++; d.nodes > maxNodes {
+	if d.nodes++; d.nodes > maxNodes || d.full() {
 		if d.nodes == maxNodes+1 {
 			d.failAt(n.Line, key, "the document holds more than %d values", maxNodes)
 		}
@@ -180,13 +194,16 @@ func (d *decoder) scalar(key string, n *yaml.Node, v reflect.Value, tag reflect.
 			return
 		}
 	}
-	if err := setScalar(v, text); err != nil {
+	given := reflect.New(v.Type()).Elem()
+	err := setScalar(given, text)
+	if err == nil {
+		err = inRange(given, text, tag)
+	}
+	if err != nil {
 		d.fail(key, "%s", err)
 		return
 	}
-	if err := inRange(v, text, tag); err != nil {
-		d.fail(key, "%s", err)
-	}
+	v.Set(given)
 }
 
 // setScalar reads text as v's type.

@@ -31,30 +31,24 @@ func (e Error) Error() string {
 	return s + ": " + e.Reason
 }
 
-// maxErrors are printed; a person who has seen so many will fix the cause of the others too.
+// maxErrors are kept of a document; a person who has seen so many will fix the
+// cause of the others too.
 const maxErrors = 100
 
 // Errors is everything that is wrong. It is what every function of this
 // package returns for a config that is not valid.
 type Errors struct {
-	// All is sorted by file, line and key.
+	// All is sorted by file, line and key, and holds at most 100 of a document.
 	All []Error
 }
 
 // Error prints one per line.
 func (e *Errors) Error() string {
-	var b strings.Builder
+	lines := make([]string, len(e.All))
 	for i, one := range e.All {
-		if i == maxErrors {
-			fmt.Fprintf(&b, "\nand %d more", len(e.All)-i)
-			break
-		}
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteString(one.Error())
+		lines[i] = one.Error()
 	}
-	return b.String()
+	return strings.Join(lines, "\n")
 }
 
 // add takes the errors of err, which is nil or *Errors.

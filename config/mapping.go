@@ -33,7 +33,7 @@ func (d *decoder) mapping(key string, n *yaml.Node, v reflect.Value) {
 	}
 	fields := fieldsOf(v)
 	seen := map[string]bool{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
+	for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
 		name, value := n.Content[i].Value, n.Content[i+1]
 		line, at := n.Content[i].Line, join(key, name)
 		if seen[name] {
@@ -108,7 +108,7 @@ func (d *decoder) unknown(section, name string, fields map[string]field) string 
 			return "can only be set in the local file"
 		}
 	}
-	best, distance := "", min(3, len(name)/3+1) // the shorter a key, the less of it may be wrong
+	best, distance := "", min(3, len(name)/2+1) // the shorter a key, the less of it may be wrong
 	for known, f := range fields {
 		names := []string{known}
 		if f.value.Type() == secretType {
