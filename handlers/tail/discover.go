@@ -1,0 +1,215 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const levelWarn = slog.LevelWarn
+
+// refusedPause is how long a file that could not be opened is left alone.
+const refusedPause = 5 * time.Second
+
+// see takes what a scan or a hint found under a name that an input asks for.
+func (s *Source) see(n *name, st stat) {
+	if !st.regular() {
+		s.cannotOpen(n.path, errNotRegular)
+		return
+	}
+	f := s.files[st.inode]
+	if f == nil {
+		if s.now.Before(n.again) && n.ino == st.ino {
+			return
+		}
+		n.ino = st.ino
+		if f = s.discover(n, st); f == nil {
+			if s.open.n < s.maxOpen {
+				n.again = s.now.Add(refusedPause)
+			}
+			return
+		}
+	}
+	if f.spoiled {
+		return
+	}
+	n.file = f
+	if len(n.inputs) > 1 {
+		s.shared(n.inputs[0], n.inputs[1], n.path)
+	}
+	if f.released {
+		f.released, f.in = false, n.inputs[0]
+		f.origin = nil
+		f.in.files++
+	}
+	if f.gone {
+		s.found(f, n.path)
+	}
+	switch {
+	case f.path == n.path:
+		f.seen = s.tree.seq
+	default:
+		f.alt, f.altSeen = n.path, s.tree.seq
+		if n.inputs[0] != f.in {
+			s.shared(f.in, n.inputs[0], n.path)
+		}
+	}
+	s.observe(f, st)
+}
+
+func (s *Source) shared(has, asks *input, path string) {
+	key := has.name + " and " + asks.name
+	if !s.said[key] {
+		s.said[key] = true
+		s.log.Warn("file matches two inputs, the first has it", "input", has.name, "other", asks.name, "path", path)
+	}
+}
+
+// observe compares what the kernel says of f with what its last turn saw.
+func (s *Source) observe(f *file, st stat) {
+	if st.size != f.size || st.mtime != f.mtime {
+		s.nudge(f)
+	}
+}
+
+// discover begins to follow the file under a name, and returns nil when it
+// cannot be read.
+func (s *Source) discover(n *name, st stat) *file {
+	in := n.inputs[0]
+	fd, st, err := s.openPath(n.path)
+	if err != nil {
+		if !errors.Is(err, unix.ENOENT) {
+			s.cannotOpen(n.path, err)
+		}
+		return nil
+	}
+	if f := s.files[st.inode]; f != nil {
+		unix.Close(fd) // the name changed hands since it was looked at
+		return f
+	}
+	first, err := firstBytes(fd)
+	if err != nil {
+		unix.Close(fd)
+		s.cannotOpen(n.path, err)
+		return nil
+	}
+	born := bornAt(fd)
+	f := s.resume(in, n.path, fd, st, first, born)
+	if f == nil {
+		f = s.fresh(in, n.path, fd, st, first, born)
+	}
+	s.measureInput(f, 1)
+	s.changed = true
+	return f
+}
+
+// resume follows a file that the checkpoint knows, if it is that file.
+func (s *Source) resume(in *input, path string, fd int, st stat, first []byte, born int64) *file {
+	e := s.past[st.inode]
+	if e == nil {
+		return nil
+	}
+	delete(s.past, st.inode)
+	if e.born != 0 && born != 0 && e.born != born {
+		s.orphan(e) // the inode was used again
+		return nil
+	}
+	why := whyNone
+	switch {
+	case st.size < e.acked.pos:
+		why = whyTruncated
+	case !e.head.covers(first) || !tailStands(fd, e.acked.pos, e.tail):
+		why = whyRewritten
+	}
+	f := &file{entry: *e, in: in, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos}
+	f.dirty, f.path, f.left = false, path, 0
+	s.follow(f, fd)
+	if why == whyNone {
+		s.touch(&f.entry)
+		return f
+	}
+	return s.beginAgain(f, why)
+}
+
+// fresh follows a file that nobody has seen before.
+func (s *Source) fresh(in *input, path string, fd int, st stat, first []byte, born int64) *file {
+	f := &file{in: in, size: -1, entry: entry{inode: st.inode, born: born, gen: 1, path: path}}
+	at1 := born
+	if at1 == 0 {
+		at1 = s.now.UnixNano()
+	}
+	f.name = nameOf(st.inode, at1)
+	if in.startEnd {
+		s.startAtEnd(f, fd, st, first)
+	}
+	s.follow(f, fd)
+	s.touch(&f.entry)
+	s.urgent = true
+	return f
+}
+
+// follow adds f to what is followed, and gives it fd.
+func (s *Source) follow(f *file, fd int) {
+	s.files[f.inode] = f
+	f.seen = s.tree.seq
+	s.hold(f, fd)
+}
+
+// startAtEnd puts f behind its last complete line.
+func (s *Source) startAtEnd(f *file, fd int, st stat, first []byte) {
+	pos := st.size
+	buf := make([]byte, 64<<10)
+	for pos > 0 {
+		n := min(pos, int64(len(buf)))
+		got, err := pread(fd, buf[:n], pos-n)
+		if err != nil || int64(got) < n {
+			break
+		}
+		if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
+			pos -= n - int64(i) - 1
+			break
+		}
+		pos -= n
+	}
+	before := make([]byte, min(pos, overlap))
+	if _, err := pread(fd, before, pos-int64(len(before))); err != nil {
+		return
+	}
+	f.head = printOf(first)
+	f.read, f.acked, f.dry = at(pos), at(pos), pos
+	f.before, f.tail = tailHash(before), tailHash(before)
+}
+
+// tailStands says whether the bytes before pos are those that were read.
+func tailStands(fd int, pos int64, tail uint64) bool {
+	before := make([]byte, min(pos, overlap))
+	n, err := pread(fd, before, pos-int64(len(before)))
+	return err == nil && n == len(before) && (pos == 0 || tailHash(before) == tail)
+}
+
+// cannotOpen says once why a file is not read.
+func (s *Source) cannotOpen(path string, err error) {
+	s.fail(fmt.Errorf("open file %q: %w", path, err))
+	s.sayOnce(levelWarn, "file is not read", "path", path, "reason", err)
+}
+
+// sayOnce logs what has not been said of this path before.
+func (s *Source) sayOnce(level slog.Level, msg string, args ...any) {
+	key := msg + fmt.Sprint(args...)
+	if s.said[key] {
+		return
+	}
+	if len(s.said) >= 10_000 {
+		clear(s.said)
+	}
+	s.said[key] = true
+	s.log.Log(context.Background(), level, msg, args...)
+}
+
+// measureInput counts a file at its input.
+func (s *Source) measureInput(f *file, n int) { f.in.files += n }

@@ -1,0 +1,197 @@
+package tail
+
+import (
+	"log/slog"
+
+	"github.com/logferry/logferry/config"
+)
+
+// minTurn is the least room a turn is given: less would be turns without end.
+const minTurn = 16 << 10
+
+// reader takes turns until there are no more.
+func (s *Source) reader() {
+	for t := range s.turns {
+		t.run(&s.buffers)
+		s.turned <- t
+	}
+}
+
+// nudge says that something may have happened to f.
+func (s *Source) nudge(f *file) {
+	f.want = true
+	s.enqueue(f)
+}
+
+// enqueue puts f into its input's queue when it wants a turn and may have one.
+func (s *Source) enqueue(f *file) {
+	if !f.want || f.busy || f.queued || f.retired || f.released || f.spoiled || s.stopped ||
+		len(f.flight) >= maxFlight || !f.in.configured {
+		return
+	}
+	if f.fd < 0 && !s.reopen(f) {
+		f.want = false
+		f.size = -1 // the next scan tries again
+		return
+	}
+	if f.fd < 0 { // it began again as another file
+		return
+	}
+	// What has no name any more is the oldest of its name: it goes first.
+	f.in.push(f, f.gone && f.size < 0)
+}
+
+// dispatch gives turns to the readers that have none. Inputs take turns, and
+// within an input its files do.
+func (s *Source) dispatch() {
+	for s.idle > 0 && !s.stopped {
+		if !s.dispatchOne() {
+			return
+		}
+	}
+}
+
+func (s *Source) dispatchOne() bool {
+	for i := range s.ordered {
+		k := (s.turnOf + i) % len(s.ordered)
+		in := s.ordered[k]
+		if in.head == nil || in.sub == nil || in.handed+in.reading >= maxHanded {
+			continue
+		}
+		room, lines, cost := s.room(in, in.head.need)
+		if cost == 0 {
+			continue
+		}
+		f := in.pop()
+		s.turnOf = (k + 1) % len(s.ordered)
+		lim := in.limits()
+		lim.maxLines = lines
+		if f.need == 0 {
+			room, lim.maxLines = throttled(in.cfg.Throttle, room, lim.maxLines)
+		}
+		f.busy, f.want = true, false
+		s.idle--
+		s.reserved += cost
+		in.reserved += cost
+		in.reading++
+		s.turns <- &turn{
+			file: f, in: in, fd: f.fd, from: f.read, before: f.before, dry: f.dry, head: f.head,
+			lim: lim, chunk: room, last: f.last, cost: cost,
+		}
+		return true
+	}
+	return false
+}
+
+// room returns how many bytes and lines in's next turn may take, and what that
+// costs of the budget, or zeros when it must wait.
+//
+// An input may hold no more than what is left over for the others, so that one
+// whose consumer is stuck takes half of the budget at most, and each further
+// one half of the rest: whoever moves always has room.
+func (s *Source) room(in *input, need int) (bytes, lines int, cost int64) {
+	used := s.held + s.reserved
+	free := s.o.MaxInFlightBytes - used
+	may := (free - in.held - in.reserved) / 2
+	if used == 0 {
+		may = max(free, minTurn) // one batch at a time always goes
+	}
+	least := [...]int{16, 128, 1024} // lines without which a buffer is wasted
+	for class := len(sizes) - 1; class >= 0; class-- {
+		fixed := int64(sizes[class].bytes + batchCost)
+		n := int(min((may-fixed)/lineCost, maxLines))
+		if may <= fixed || n < least[class] {
+			continue
+		}
+		bytes, lines, cost = sizes[class].bytes-overlap, n, fixed+int64(n)*lineCost
+		break
+	}
+	if need <= bytes {
+		return bytes, lines, cost
+	}
+	// A long line needs a buffer of its own.
+	cost = int64(need + overlap + batchCost + 16*lineCost)
+	if cost > may && used > 0 {
+		return 0, 0, 0
+	}
+	return need, 16, cost
+}
+
+// throttled limits a turn to what the input may send in 50 ms, so that its
+// throttle, which waits for a whole batch, stays smooth.
+func throttled(t config.Throttle, bytes, lines int) (int, int) {
+	if t.LinesPerSecond > 0 {
+		lines = min(lines, max(1, int(t.LinesPerSecond/20)))
+	}
+	if t.BytesPerSecond > 0 {
+		bytes = min(bytes, max(1, int(t.BytesPerSecond/20)))
+	}
+	return bytes, lines
+}
+
+// turnEnded takes a turn back from its reader.
+func (s *Source) turnEnded(t *turn) {
+	f := t.file
+	f.busy = false
+	s.idle++
+	s.reserved -= t.cost
+	t.in.reserved -= t.cost
+	t.in.reading--
+	s.changed = true
+	if s.stopped || f.retired || f.released || f.spoiled {
+		s.buffers.put(t.buf)
+		s.forget(f)
+		return
+	}
+	if t.verdict < shrunk {
+		f.size, f.mtime, f.dry, f.need = t.size, t.mtime, t.dry, 0
+		f.deleted = t.links == 0
+	}
+	if t.last && !t.more {
+		f.last = false
+	}
+	switch t.verdict {
+	case handOut:
+		f.read, f.before = t.to, t.after
+		s.grew(f, t.head)
+		f.active = s.now
+		s.open.touch(f)
+		s.handOutLines(t)
+		f.want = f.want || t.more
+	case quiet:
+		s.grew(f, t.head)
+	case needMore:
+		f.need = t.need
+		f.want = true
+	case shrunk:
+		f = s.beginAgain(f, whyTruncated)
+	case rewritten:
+		f = s.beginAgain(f, whyRewritten)
+	case failed:
+		s.tally.ReadErrors++
+		s.fail(t.err)
+		s.sayOnce(slog.LevelWarn, "cannot read file, trying again", "path", f.path, "error", t.err)
+		s.closeFile(f)
+		f.size = -1
+	}
+	s.measure(f)
+	s.enqueue(f)
+}
+
+// grew takes a longer print of f's first bytes.
+func (s *Source) grew(f *file, head print) {
+	if head != f.head {
+		f.head = head
+		s.touch(&f.entry)
+	}
+}
+
+// measure updates what f adds to its input's unread bytes.
+func (s *Source) measure(f *file) {
+	lag := f.unread()
+	if f.retired || f.released {
+		lag = 0
+	}
+	f.in.unread += lag - f.lag
+	f.lag = lag
+}

@@ -1,0 +1,57 @@
+package tail
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestReadsGrowingFiles(t *testing.T) {
+	r := newRig(t)
+	r.write("a.log", "one\ntwo\npart")
+	r.start()
+	r.wait("one", "two")
+	r.write("a.log", "ial\nthree\r\n\n")
+	r.write("b.log", "new file\n")
+	r.wait("one", "two", "partial", "three\r", "", "new file")
+	for _, l := range r.all() {
+		if l.text == "partial" {
+			require.Equal(t, int64(8), l.pos)
+			require.Equal(t, r.path("a.log"), l.path)
+		}
+	}
+}
+
+func TestRestartRepeatsNothing(t *testing.T) {
+	r := newRig(t)
+	r.write("a.log", "one\ntwo\npart")
+	r.start()
+	r.wait("one", "two")
+	r.end()
+	r.forget()
+	r.write("a.log", "ial\n")
+	r.write("b.log", "b\n")
+	r.start()
+	r.wait("partial", "b")
+	r.end()
+	r.forget()
+	r.write("a.log", "last\n")
+	r.start()
+	r.wait("last")
+}
+
+func TestLargeFileInOrder(t *testing.T) {
+	r := newRig(t)
+	text, lines := numbered("line of some length to fill chunks with", 0, 100_000)
+	r.write("a.log", text)
+	r.start()
+	r.waitFor(func() bool { return len(r.texts()) >= len(lines) })
+	r.end()
+	pos := int64(0)
+	for i, l := range r.all() {
+		if lines[i] != l.text || l.pos != pos {
+			t.Fatalf("line %d is %q at %d, want %q at %d", i, l.text, l.pos, lines[i], pos)
+		}
+		pos += int64(len(l.text)) + 1
+	}
+}

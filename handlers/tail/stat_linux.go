@@ -1,0 +1,52 @@
+package tail
+
+import "golang.org/x/sys/unix"
+
+// stat is what the kernel says of a file.
+type stat struct {
+	inode
+	size  int64
+	mtime int64 // nanoseconds
+	mode  uint32
+	links uint64
+}
+
+func (s stat) regular() bool { return s.mode&unix.S_IFMT == unix.S_IFREG }
+func (s stat) dir() bool     { return s.mode&unix.S_IFMT == unix.S_IFDIR }
+
+func statOf(st *unix.Stat_t) stat {
+	return stat{
+		inode: inode{uint64(st.Dev), st.Ino},
+		size:  st.Size,
+		mtime: st.Mtim.Nano(),
+		mode:  st.Mode,
+		links: uint64(st.Nlink),
+	}
+}
+
+func fstat(fd int) (stat, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return stat{}, err
+	}
+	return statOf(&st), nil
+}
+
+// statAt follows a symbolic link.
+func statAt(dir int, name string) (stat, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, 0); err != nil {
+		return stat{}, err
+	}
+	return statOf(&st), nil
+}
+
+// bornAt returns when the file was created, in nanoseconds, or 0 when the file
+// system does not tell.
+func bornAt(fd int) int64 {
+	var st unix.Statx_t
+	if unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st) != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return 0
+	}
+	return st.Btime.Sec*1e9 + int64(st.Btime.Nsec)
+}

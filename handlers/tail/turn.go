@@ -1,0 +1,195 @@
+package tail
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/logferry/logferry/handlers/logs"
+)
+
+// verdict says how a turn ended.
+type verdict uint8
+
+const (
+	quiet     verdict = iota // nothing to hand out
+	handOut                  // lines, or bytes that are to be skipped
+	needMore                 // the next line does not fit the chunk
+	shrunk                   // the file is shorter than the position
+	rewritten                // other bytes stand before the position
+	failed                   // the file cannot be read
+)
+
+// turn is one reader's turn at one file. The source fills in the first part, a
+// reader the second, and neither touches it while the other has it.
+type turn struct {
+	file   *file
+	in     *input
+	fd     int
+	from   place
+	before uint64 // hash of what stands before from.pos
+	dry    int64  // no newline was seen between from.pos and here
+	head   print
+	lim    limits
+	chunk  int  // bytes to read at most
+	last   bool // nothing will follow what is there
+	cost   int64
+
+	verdict verdict
+	err     error
+	size    int64
+	mtime   int64
+	links   uint64
+	buf     *buffer
+	to      place
+	after   uint64 // hash of what stands before to.pos
+	need    int    // with needMore: bytes that the next turn must read
+	more    bool   // another turn would find more
+	read    time.Time
+}
+
+// peekFrom is how long an incomplete line is before its known bytes are no
+// longer read again to see whether it is complete now.
+const peekFrom = 4 << 10
+
+// run reads one chunk. It touches nothing but t, and the file.
+func (t *turn) run(b *buffers) {
+	st, err := fstat(t.fd)
+	if err != nil {
+		t.fail(err)
+		return
+	}
+	t.to, t.size, t.mtime, t.links = t.from, st.size, st.mtime, st.links
+	pos := t.from.pos
+	if st.size < pos {
+		t.verdict = shrunk
+		return
+	}
+	if t.dry > st.size || t.dry < pos {
+		t.dry = pos
+	}
+	unread := int(min(st.size-pos, 1<<40))
+	n := min(unread, t.chunk)
+	if t.dry-pos > peekFrom && unread <= t.lim.maxLine && !t.last {
+		end, err := t.peek(b, st.size)
+		if err != nil {
+			t.fail(err)
+			return
+		}
+		if end < 0 {
+			t.dry = st.size
+			t.verdict = quiet
+			return
+		}
+		n = max(n, int(end+1-pos))
+	}
+	k := int(min(overlap, pos))
+	buf := b.get(k + n)
+	got, err := pread(t.fd, buf.bytes[:k+n], pos-int64(k))
+	if err != nil {
+		b.put(buf)
+		t.fail(err)
+		return
+	}
+	t.read = time.Now()
+	switch {
+	case got < k:
+		t.verdict = shrunk
+	case xxhash.Sum64(buf.bytes[:k]) != t.before && pos > 0:
+		t.verdict = rewritten
+	case !t.growHead(buf.bytes[k:got]):
+		t.verdict = rewritten
+	default:
+		t.cut(buf, k, got, n < unread)
+	}
+	if t.verdict != handOut {
+		b.put(buf)
+		return
+	}
+	t.buf = buf
+}
+
+// cut makes lines of what stands between k and got in buf. more says that the
+// file goes on behind it.
+func (t *turn) cut(buf *buffer, k, got int, more bool) {
+	data := buf.bytes[k:got]
+	buf.lines, t.to = split(buf.lines[:0], data, t.from, t.lim, t.last && !more)
+	if t.to == t.from {
+		t.dry = t.from.pos + int64(len(data))
+		t.verdict = quiet
+		if more && len(data) > 0 {
+			t.verdict = needMore
+			t.need = min(2*max(len(data), 4<<10), t.lim.maxLine+1)
+		}
+		return
+	}
+	end := k + int(t.to.pos-t.from.pos)
+	t.after = tailHash(buf.bytes[:end])
+	t.dry = t.to.pos
+	t.verdict = handOut
+	t.more = more || len(buf.lines) >= t.lim.maxLines
+}
+
+// growHead extends the print of the file's first bytes while the file is
+// young, and says whether they still are what they were.
+func (t *turn) growHead(data []byte) bool {
+	if t.from.pos == 0 {
+		// Nothing was handed out: what is here now is the file.
+		t.head = printOf(data)
+		return true
+	}
+	if t.head.size >= maxHead || t.size < 2*int64(t.head.size) {
+		return true
+	}
+	first := make([]byte, maxHead)
+	n, err := pread(t.fd, first, 0)
+	if err != nil {
+		return true // the next turn tries again
+	}
+	if !t.head.covers(first[:n]) {
+		return false
+	}
+	t.head = printOf(first[:n])
+	return true
+}
+
+// peek looks for a newline behind t.dry and returns its position, or -1.
+func (t *turn) peek(b *buffers, size int64) (int64, error) {
+	buf := b.get(int(min(size-t.dry, 32<<10)))
+	defer b.put(buf)
+	for pos := t.dry; pos < size; {
+		n, err := pread(t.fd, buf.bytes[:min(size-pos, int64(len(buf.bytes)))], pos)
+		if err != nil {
+			return -1, err
+		}
+		if n == 0 {
+			break
+		}
+		if i := bytes.IndexByte(buf.bytes[:n], '\n'); i >= 0 {
+			return pos + int64(i), nil
+		}
+		pos += int64(n)
+	}
+	return -1, nil
+}
+
+func (t *turn) fail(err error) {
+	t.verdict = failed
+	t.err = fmt.Errorf("read file: %w", err)
+}
+
+// lines returns what the turn read.
+func (t *turn) lines() []logs.Line { return t.buf.lines }
+
+func pread(fd int, b []byte, pos int64) (int, error) {
+	for {
+		n, err := unix.Pread(fd, b, pos)
+		if err == unix.EINTR {
+			continue
+		}
+		return max(n, 0), err
+	}
+}
