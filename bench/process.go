@@ -72,7 +72,7 @@ func (b *bench) serve(ctx context.Context, name string, args ...string) (*proces
 func (p *process) pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-p.exited:
-		return fmt.Errorf("%s ended: %v: %s", p.name, p.err, p.lastWords())
+		return fmt.Errorf("%s ended: %w: %s", p.name, p.err, p.lastWords())
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(d):

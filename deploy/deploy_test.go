@@ -5,6 +5,7 @@ package deploy
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/logferry/logferry/config"
 )
@@ -40,7 +41,7 @@ func documents[T any](t *testing.T, path string) []T {
 	for d := yaml.NewDecoder(bytes.NewReader(read(t, path))); ; {
 		var one T
 		err := d.Decode(&one)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		require.NoError(t, err, path)

@@ -56,11 +56,11 @@ func run(ctx context.Context, broker, topic, index, sink string) error {
 	if err != nil {
 		return err
 	}
-	transport, err := elastictransport.New(elastictransport.Config{
-		URLs:         []*url.URL{u},
-		DisableRetry: true,
-		Transport:    &http.Transport{MaxIdleConnsPerHost: inFlight, DisableCompression: true},
-	})
+	transport, err := elastictransport.NewClient(
+		elastictransport.WithURLs(u),
+		elastictransport.WithDisableRetry(),
+		elastictransport.WithTransport(&http.Transport{MaxIdleConnsPerHost: inFlight, DisableCompression: true}),
+	)
 	if err != nil {
 		return err
 	}
