@@ -115,3 +115,5 @@ func setTopic(t testing.TB, cfg config.Kafka, topic, key, value string) {
 	require.NoError(t, err)
 	require.NoError(t, resps[0].Err)
 }
+
+func admin(cl *kgo.Client) *kadm.Client { return kadm.NewClient(cl) }

@@ -1,0 +1,259 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/logferry/logferry/config"
+)
+
+const (
+	commitEvery   = 500 * time.Millisecond
+	commitTimeout = 10 * time.Second
+	// handoverWait is how long a partition that goes to another member may
+	// take to settle what is in flight; the group waits for it meanwhile, and
+	// gives us up after rebalanceTimeout.
+	handoverWait     = 15 * time.Second
+	rebalanceTimeout = 60 * time.Second
+	sessionTimeout   = 30 * time.Second
+
+	fetchWait           = time.Second
+	fetchBytes          = 4 << 20
+	fetchPartitionBytes = 1 << 20
+	maxDecompressed     = 256 << 20
+	// metadataAge is how soon new topics and partitions are found.
+	metadataAge = 5 * time.Second
+)
+
+// consumer is one subscription: a member of the group.
+//
+//	poll ──► partition ──► out ──► handler
+//	                └── offsets settled ──► commit, every half second, and when
+//	                                        the partition goes
+type consumer struct {
+	o      SubscriberOptions
+	log    *slog.Logger
+	client *kgo.Client
+	cond   conditions
+	budget *budget
+	counts counters
+	out    chan *message.Message
+	// A partition with more than pauseAt bytes waiting is not fetched until
+	// less than resumeAt wait, so that one slow partition leaves room for others.
+	pauseAt, resumeAt int64
+
+	drain    func()        // stop reading; end when all in flight is settled
+	stop     func()        // end now
+	draining chan struct{} // closed by drain
+	stopping chan struct{} // closed by stop
+	gone     chan struct{} // closed when everything has ended
+
+	commitMu sync.Mutex // one commit at a time
+
+	mu       sync.Mutex // guards the fields below
+	parts    map[topicPartition]*partition
+	closing  bool
+	children sync.WaitGroup // the partitions' goroutines
+}
+
+type topicPartition struct {
+	topic  string
+	number int32
+}
+
+func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, topics []string) (*consumer, error) {
+	c := &consumer{
+		o: o, log: o.Logger,
+		budget:   newBudget(o.MaxInFlightBytes),
+		out:      make(chan *message.Message),
+		draining: make(chan struct{}),
+		stopping: make(chan struct{}),
+		gone:     make(chan struct{}),
+		pauseAt:  max(o.MaxInFlightBytes/8, 1), resumeAt: max(o.MaxInFlightBytes/16, 1),
+		parts: make(map[topicPartition]*partition),
+	}
+	c.drain = sync.OnceFunc(func() { close(c.draining) })
+	c.stop = sync.OnceFunc(func() { close(c.stopping) })
+	ctx, cancel := context.WithCancel(ctx)
+	opts := append(topicOptions(topics, o.Exclude),
+		kgo.WithLogger(clientLog{c.log}),
+		kgo.WithHooks(watch{c.log, &c.cond}),
+		kgo.ConsumerGroup(o.Group),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.SessionTimeout(sessionTimeout),
+		kgo.RebalanceTimeout(rebalanceTimeout),
+		// What was committed and is gone is read from the oldest that is left.
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.DisableAutoCommit(),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.onAssigned(ctx, m) }),
+		kgo.OnOffsetsFetched(func(_ context.Context, _ *kgo.Client, r *kmsg.OffsetFetchResponse) error { c.onOffsets(r); return nil }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.onRevoked(ctx, m) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.onLost(m) }),
+		kgo.MetadataMaxAge(metadataAge),
+		kgo.MetadataMinAge(metadataAge/5),
+		kgo.FetchMaxWait(fetchWait),
+		kgo.FetchMaxBytes(fetchBytes),
+		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
+		kgo.MaxDecompressBatchBytes(maxDecompressed),
+	)
+	cl, err := NewClient(cfg, opts...)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	c.client = cl
+	go func() {
+		defer close(c.gone)
+		defer cancel()
+		c.run(ctx)
+	}()
+	return c, nil
+}
+
+// topicOptions subscribes to names by name, unless a regular expression is
+// among them: then all are expressions.
+func topicOptions(topics, exclude []string) []kgo.Opt {
+	var res []string
+	anyRegex := false
+	for _, t := range topics {
+		re, ok := pattern(t)
+		if !ok {
+			re = "^" + regexp.QuoteMeta(t) + "$"
+		}
+		anyRegex = anyRegex || ok
+		res = append(res, re)
+	}
+	if !anyRegex {
+		return []kgo.Opt{kgo.ConsumeTopics(topics...)}
+	}
+	not := []string{"^__"}
+	for _, t := range exclude {
+		not = append(not, "^"+regexp.QuoteMeta(t)+"$")
+	}
+	return []kgo.Opt{kgo.ConsumeRegex(), kgo.ConsumeTopics(res...), kgo.ConsumeExcludeTopics(not...)}
+}
+
+// run polls and commits until ctx ends, stop or drain, and leaves the group.
+func (c *consumer) run(ctx context.Context) {
+	polling, stopPolling := context.WithCancel(ctx)
+	var loops sync.WaitGroup
+	loops.Go(func() { c.poll(polling) })
+	committing, stopCommitting := context.WithCancel(context.WithoutCancel(ctx))
+	loops.Go(func() { c.commitLoop(committing) })
+
+	select {
+	case <-c.draining:
+	case <-c.stopping:
+	case <-ctx.Done():
+	}
+	stopPolling()
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	for _, p := range c.assigned() {
+		p.retire()
+	}
+	select {
+	case <-c.stopping:
+	case <-ctx.Done():
+	case <-c.settled():
+	}
+	for _, p := range c.assigned() {
+		p.drop()
+	}
+	stopCommitting()
+	loops.Wait()
+	c.children.Wait()
+	c.commit(context.WithoutCancel(ctx), c.assigned())
+	c.client.CloseAllowingRebalance()
+	close(c.out)
+}
+
+// settled returns a channel that is closed when all partitions have ended.
+func (c *consumer) settled() <-chan struct{} {
+	all := make(chan struct{})
+	ps := c.assigned()
+	c.children.Go(func() {
+		for _, p := range ps {
+			<-p.gone
+		}
+		close(all)
+	})
+	return all
+}
+
+// poll fetches while there is room.
+func (c *consumer) poll(ctx context.Context) {
+	for c.budget.wait(ctx) == nil {
+		fetches := c.client.PollFetches(ctx)
+		fetches.EachTopic(func(t kgo.FetchTopic) {
+			for i := range t.Partitions {
+				c.take(ctx, t.Topic, &t.Partitions[i])
+			}
+		})
+		c.client.AllowRebalance()
+	}
+}
+
+// take gives what was fetched to its partition. Rebalances wait meanwhile, so
+// that what is taken belongs to the assignment that partition was made for.
+func (c *consumer) take(ctx context.Context, topic string, f *kgo.FetchPartition) {
+	p := c.partition(topic, f.Partition)
+	if f.Err != nil {
+		c.trouble(ctx, topic, f, p)
+	}
+	if p == nil || len(f.Records) == 0 {
+		return
+	}
+	p.end.Store(f.HighWatermark)
+	if p.stuck > 0 {
+		p.stuck = 0
+		c.cond.clear("read " + fmt.Sprint(topic, "/", f.Partition))
+	}
+	if p.expect >= 0 && f.LogStartOffset > p.expect {
+		c.expired(p, f.LogStartOffset-p.expect)
+	}
+	var total int64
+	for _, r := range f.Records {
+		total += cost(r)
+	}
+	p.expect = f.Records[len(f.Records)-1].Offset + 1
+	c.budget.add(total)
+	p.queued.Add(total)
+	select {
+	case p.inbox <- fetched{recs: f.Records}:
+	case <-p.gone:
+		c.budget.free(total)
+		return
+	}
+	if p.queued.Load() > c.pauseAt && p.paused.CompareAndSwap(false, true) {
+		c.client.PauseFetchPartitions(map[string][]int32{topic: {f.Partition}})
+	}
+}
+
+func (c *consumer) partition(topic string, number int32) *partition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.parts[topicPartition{topic, number}]
+}
+
+func (c *consumer) assigned() []*partition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ps := make([]*partition, 0, len(c.parts))
+	for _, p := range c.parts {
+		ps = append(ps, p)
+	}
+	return ps
+}
