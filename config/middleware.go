@@ -47,3 +47,7 @@ type Poison struct {
 	// OnReject sends a refused record to the poison topic, drops it (counted), or holds the route.
 	OnReject string `yaml:"on_reject" default:"poison" enum:"poison drop hold"`
 }
+
+// DefaultPoisonTopic is where refused lines of the agent go, and refused
+// records of routes that name no other topic.
+const DefaultPoisonTopic = "logferry.poison"
