@@ -1,12 +1,35 @@
 package kafka
 
 import (
+	"fmt"
+	"io"
+	"os"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
 )
 
+// envBroker makes of the test's binary a broker that forgets what it is sent,
+// so that benchmarks measure the shipper's process alone.
+const envBroker = "LOGFERRY_TEST_BROKER"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(envBroker) != "" {
+		serveBroker()
+		return
+	}
 	// sarama counts with this library, whose one goroutine never ends.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
+}
+
+func serveBroker() {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, "bench"), kfake.BlackholeProduce())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(c.ListenAddrs()[0])
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	c.Close()
 }
