@@ -99,7 +99,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) drain() error {
 	a.stopping.Store(true)
 	return drain(a.config.ShutdownTimeout.D(), func() uint64 {
-		return a.source.Stats().LinesAcked
+		return a.source.Stats().Batches
 	}, a.source.Drain)
 }
 

@@ -69,6 +69,10 @@ func (g *group) untilDone(ctx context.Context) {
 	}, func(error) { cancel() })
 }
 
+// sameSignal is how long a further signal counts as the first one: some
+// supervisors send it to the process and to its group.
+const sameSignal = 300 * time.Millisecond
+
 // WithSignals returns a context that ends at the first SIGTERM or SIGINT. The
 // second one ends the process at once.
 func WithSignals(log *slog.Logger) (context.Context, context.CancelFunc) {
@@ -81,8 +85,8 @@ func WithSignals(log *slog.Logger) (context.Context, context.CancelFunc) {
 			log.Info("stopping: what is in flight is settled first; a second signal ends at once", "signal", s.String())
 		case <-ctx.Done():
 		}
-		signal.Stop(signals)
 		cancel()
+		time.AfterFunc(sameSignal, func() { signal.Stop(signals) })
 	}()
 	return ctx, cancel
 }

@@ -44,7 +44,7 @@ type Transfer struct {
 func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, error) {
 	log = log.With("service", "transfer")
 	t := &Transfer{config: c, log: log}
-	client, err := index.NewClient(c.Elasticsearch)
+	client, err := index.NewClient(c.Elasticsearch, log)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/logferry/logferry/app/embedded"
 	"github.com/logferry/logferry/config"
@@ -129,28 +129,29 @@ func startServers(o *UpOptions) (s *servers, err error) {
 	if err != nil {
 		return s, fmt.Errorf("listen on --console-port: %w", err)
 	}
-	etcd, err := embedded.StartEtcd(embedded.EtcdOptions{
-		Dir: filepath.Join(o.Dir, "etcd"), Addr: o.Etcd.addr(), Move: !o.Etcd.Fixed, Logger: o.Logger,
+	etcd, err := start(o.Etcd, "etcd", func(addr string) (*embedded.Etcd, error) {
+		return embedded.StartEtcd(embedded.EtcdOptions{Dir: filepath.Join(o.Dir, "etcd"), Addr: addr, Logger: o.Logger})
 	})
 	if err != nil {
-		return s, fmt.Errorf("start etcd: %w", err)
+		return s, err
 	}
 	s.closers = append(s.closers, etcd.Close)
-	broker, err := embedded.StartBroker(embedded.BrokerOptions{
-		Dir: filepath.Join(o.Dir, "kafka"), Addr: o.Kafka.addr(), Move: !o.Kafka.Fixed, Logger: o.Logger,
+	broker, err := start(o.Kafka, "kafka", func(addr string) (*embedded.Broker, error) {
+		return embedded.StartBroker(embedded.BrokerOptions{Dir: filepath.Join(o.Dir, "kafka"), Addr: addr, Logger: o.Logger})
 	})
 	if err != nil {
-		return s, fmt.Errorf("start kafka: %w", err)
+		return s, err
 	}
 	s.closers = append(s.closers, broker.Close)
-	store, err := embedded.StartStore(embedded.StoreOptions{
-		Dir:      filepath.Join(o.Dir, "store"),
-		BulkAddr: o.Elasticsearch.addr(), MoveBulk: !o.Elasticsearch.Fixed,
-		SearchAddr: o.Search.addr(), MoveSearch: !o.Search.Fixed,
-		Logger: o.Logger,
+	store, err := start(o.Elasticsearch, "elasticsearch", func(bulk string) (*embedded.Store, error) {
+		return start(o.Search, "search", func(search string) (*embedded.Store, error) {
+			return embedded.StartStore(embedded.StoreOptions{
+				Dir: filepath.Join(o.Dir, "store"), BulkAddr: bulk, SearchAddr: search, Logger: o.Logger,
+			})
+		})
 	})
 	if err != nil {
-		return s, fmt.Errorf("start store: %w", err)
+		return s, err
 	}
 	s.closers = append(s.closers, store.Close)
 	s.addresses = Addresses{
@@ -161,6 +162,18 @@ func startServers(o *UpOptions) (s *servers, err error) {
 		Console:       "http://" + s.admin.Addr().String(),
 	}
 	return s, nil
+}
+
+// start starts a server on its port, or on the next free one.
+func start[T any](p Port, name string, f func(addr string) (T, error)) (server T, err error) {
+	addr, err := embedded.FreeAddr(p.addr(), !p.Fixed)
+	if err != nil {
+		return server, fmt.Errorf("listen on --%s-port: %w", name, err)
+	}
+	if server, err = f(addr); err != nil {
+		return server, fmt.Errorf("start %s: %w", name, err)
+	}
+	return server, nil
 }
 
 // close stops the servers in reverse order.

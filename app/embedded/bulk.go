@@ -40,7 +40,7 @@ type front struct {
 func (s *Store) bulkHandler() http.Handler {
 	f := &front{store: s, slots: make(chan struct{}, min(max(2, runtime.GOMAXPROCS(0)), maxBulks))}
 	f.batches.New = func() any {
-		return &batch{seen: make(map[idKey]struct{}), mapper: &mapper{known: &s.known}}
+		return &batch{seen: make(map[idKey]struct{}), mapper: newMapper(&s.known)}
 	}
 	f.bodies.New = func() any { return new(bytes.Buffer) }
 	f.gzips.New = func() any { return new(gzip.Reader) }

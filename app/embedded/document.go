@@ -1,7 +1,10 @@
 package embedded
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +36,7 @@ type document struct {
 	index, id string
 	source    []byte // its JSON
 	time      int64  // nanoseconds since 1970
+	opens     bool   // the first of its stream and day in the journal's frame
 }
 
 // mapper turns documents into rows of the storage. One goroutine uses it at a
@@ -47,6 +51,19 @@ type mapper struct {
 	plans  []*plan
 	fields []logstorage.Field
 	known  *fieldNames
+
+	stream []byte // the day and stream of the row before
+	opened map[string]struct{}
+}
+
+func newMapper(known *fieldNames) *mapper {
+	return &mapper{known: known, opened: make(map[string]struct{})}
+}
+
+// newFrame forgets which streams the documents so far have opened.
+func (m *mapper) newFrame() {
+	m.stream = m.stream[:0]
+	clear(m.opened)
 }
 
 // plan is what is done with the fields of all documents that have the same
@@ -57,6 +74,7 @@ type plan struct {
 	renamed []string // what each is called in the row
 	time    int      // which one is @timestamp, -1 for none
 	message []int    // which ones may be the text, the best first
+	stream  []int    // which ones are in streamFields
 	doubled bool     // two fields come out under one name
 }
 
@@ -117,8 +135,31 @@ func (m *mapper) row(rows *logstorage.LogRows, d *document, arrival int64) *refu
 		}
 		m.fields = append(m.fields, logstorage.Field{Name: "_msg", Value: asString(preview)})
 	}
+	d.opens = m.opens(p, d)
 	rows.MustAdd(logstorage.TenantID{}, d.time, m.fields, nil)
 	return nil
+}
+
+// opens tells whether no earlier document of the frame is of the stream and the
+// day of the one just parsed.
+func (m *mapper) opens(p *plan, d *document) bool {
+	before := len(m.stream)
+	m.stream = binary.BigEndian.AppendUint64(m.stream, uint64(d.time/day))
+	m.stream = append(m.stream, d.index...)
+	for _, i := range p.stream {
+		m.stream = append(append(append(append(m.stream, 0), p.renamed[i]...), 0), m.parser.Fields[i].Value...)
+	}
+	now := m.stream[before:]
+	if bytes.Equal(now, m.stream[:before]) {
+		m.stream = m.stream[:before]
+		return false
+	}
+	m.stream = append(m.stream[:0], now...)
+	if _, ok := m.opened[string(m.stream)]; ok {
+		return false
+	}
+	m.opened[string(m.stream)] = struct{}{}
+	return true
 }
 
 // plan finds or makes the plan for the fields just parsed.
@@ -159,6 +200,11 @@ func (m *mapper) plan(d *document) (*plan, *refusal) {
 				p.message = append(p.message, i)
 				break
 			}
+		}
+	}
+	for i, name := range p.renamed {
+		if slices.Contains(streamFields[:], name) {
+			p.stream = append(p.stream, i)
 		}
 	}
 	if !m.known.add(p.index, p.renamed) {

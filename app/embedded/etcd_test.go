@@ -9,9 +9,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-func etcdClient(t *testing.T, e *Etcd) *clientv3.Client {
+func etcdClient(t *testing.T, endpoint string) *clientv3.Client {
 	t.Helper()
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{e.Endpoint()}, DialTimeout: 5 * time.Second})
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 5 * time.Second})
 	require.NoError(t, err)
 	return c
 }
@@ -23,7 +23,7 @@ func TestEtcdGoesOnWhereItStopped(t *testing.T) {
 		start := time.Now()
 		e, err := StartEtcd(EtcdOptions{Dir: dir, Addr: "127.0.0.1:0", Logger: testLogger(t)})
 		require.NoError(t, err)
-		c := etcdClient(t, e)
+		c := etcdClient(t, e.Endpoint())
 		if i == 0 {
 			_, err = c.Put(ctx, "k", "v")
 			require.NoError(t, err)

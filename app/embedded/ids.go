@@ -14,7 +14,7 @@ const (
 	idSlot      = 12
 	idHeader    = 2 * idSlot
 	idMagic     = "lfids001"
-	idFirstSize = 256 // slots of a new shard
+	idFirstSize = 1024 // slots of a new shard, 768 KiB in all
 )
 
 // idKey stands for one document id of one index: the head of a SHA-256, so that

@@ -40,6 +40,11 @@ func newFrame(buf []byte) []byte { return append(buf[:0], make([]byte, frameHead
 // appendDoc adds a document to a frame.
 func appendDoc(frame []byte, d *document) []byte {
 	frame = binary.LittleEndian.AppendUint64(frame, uint64(d.time))
+	if d.opens {
+		frame = append(frame, 1)
+	} else {
+		frame = append(frame, 0)
+	}
 	frame = binary.AppendUvarint(frame, uint64(len(d.index)))
 	frame = append(frame, d.index...)
 	frame = binary.AppendUvarint(frame, uint64(len(d.id)))
@@ -123,11 +128,11 @@ func (j *journal) replay(fn func(*document)) (lost int64, err error) {
 
 func eachDoc(body []byte, fn func(*document)) bool {
 	for len(body) > 0 {
-		if len(body) < 8 {
+		if len(body) < 9 {
 			return false
 		}
-		d := document{time: int64(binary.LittleEndian.Uint64(body))}
-		body = body[8:]
+		d := document{time: int64(binary.LittleEndian.Uint64(body)), opens: body[8] == 1}
+		body = body[9:]
 		var part [3][]byte
 		for i := range part {
 			n, w := binary.Uvarint(body)

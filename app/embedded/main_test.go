@@ -1,13 +1,25 @@
 package embedded
 
 import (
+	"fmt"
 	"log/slog"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
+// childDir makes the test binary a process that runs the servers in this
+// directory until it is killed.
+const childDir = "LOGFERRY_TEST_SERVERS_IN"
+
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		if err := runServers(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
 }
 

@@ -47,9 +47,10 @@ type StoreOptions struct {
 // the journal, adds the ids that are missing, asks the storage which of the
 // documents it has, and adds the others.
 type Store struct {
-	logger *slog.Logger
-	logs   *vlogs
-	unlock func()
+	logger  *slog.Logger
+	logs    *vlogs
+	unlock  func() // the directory
+	release func() // VictoriaLogs' packages
 
 	bulk, search *server
 
@@ -74,7 +75,7 @@ type Store struct {
 // StartStore opens the store in o.Dir and serves it.
 func StartStore(o StoreOptions) (*Store, error) {
 	s := &Store{logger: o.Logger, known: fieldNames{byIndex: make(map[string]map[string]struct{})}}
-	s.mappers.New = func() any { return &mapper{known: &s.known} }
+	s.mappers.New = func() any { return newMapper(&s.known) }
 	if err := s.open(o); err != nil {
 		return nil, fmt.Errorf("start log store in %s: %w", o.Dir, err)
 	}
@@ -106,6 +107,7 @@ func (s *Store) Close() error {
 		}
 		err = errors.Join(err, s.journal.close())
 		s.ids.close()
+		s.release()
 		s.unlock()
 	})
 	if err != nil {
@@ -125,6 +127,10 @@ func (s *Store) open(o StoreOptions) (err error) {
 		return err
 	}
 	undo = append(undo, s.unlock)
+	if s.release, err = claimVlogs(o.Logger); err != nil {
+		return err
+	}
+	undo = append(undo, s.release)
 	logs, ids, journal := filepath.Join(o.Dir, "logs"), filepath.Join(o.Dir, "ids"), filepath.Join(o.Dir, "journal")
 	if _, err := os.Stat(logs); os.IsNotExist(err) {
 		// Somebody has removed the documents: their ids are free again.
@@ -140,7 +146,10 @@ func (s *Store) open(o StoreOptions) (err error) {
 		return err
 	}
 	undo = append(undo, func() { s.journal.close() })
-	if s.logs, err = openVlogs(logs, o.Logger); err != nil {
+	if err := s.repairStreams(logs, filepath.Join(o.Dir, "scratch")); err != nil {
+		return fmt.Errorf("repair the index of streams: %w", err)
+	}
+	if s.logs, err = openVlogs(logs); err != nil {
 		return err
 	}
 	undo = append(undo, s.logs.close)
@@ -318,6 +327,7 @@ func (b *batch) prepare() {
 // to those that cannot be stored.
 func (b *batch) build() {
 	b.dropRows()
+	b.mapper.newFrame()
 	b.frame, b.accepted = newFrame(b.frame), 0
 	clear(b.seen)
 	var rows *logstorage.LogRows

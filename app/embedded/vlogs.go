@@ -41,44 +41,55 @@ var vlogsFlags = map[string]string{
 	"loggerDisableTimestamps":       "true",
 }
 
-// vlogsOpen is true while a [vlogs] is open: there is one log storage in a
-// process, in package variables.
+// vlogsOpen is true while a store has claimed the packages: there is one log
+// storage in a process, in package variables.
 var vlogsOpen atomic.Bool
 
 // vlogs is VictoriaLogs' storage and query engine.
 type vlogs struct{ dir string }
 
-// openVlogs opens the storage in dir, which is made when absent.
-func openVlogs(dir string, logger *slog.Logger) (*vlogs, error) {
+// openVlogs opens the storage in dir, which is made when absent. The packages
+// must have been claimed.
+func openVlogs(dir string) (*vlogs, error) {
+	if err := flag.Set("storageDataPath", dir); err != nil {
+		return nil, err
+	}
+	vlstorage.Init()
+	vlselect.Init()
+	return &vlogs{dir: dir}, nil
+}
+
+// claimVlogs takes VictoriaLogs' packages for one store, sets them up and lets
+// them log to logger, until release.
+func claimVlogs(logger *slog.Logger) (release func(), err error) {
 	if !vlogsOpen.CompareAndSwap(false, true) {
 		return nil, errors.New("this process has a log store already")
 	}
+	vlogger.SetOutputForTests(vlogsLog{logger})
+	release = func() {
+		vlogger.ResetOutputForTest()
+		vlogsOpen.Store(false)
+	}
 	if !flag.Parsed() {
-		// Its packages insist; ours are Cobra's and not these.
+		// The packages insist; our own flags are Cobra's and not these.
 		if err := flag.CommandLine.Parse(nil); err != nil {
+			release()
 			return nil, err
 		}
 	}
 	for name, value := range vlogsFlags {
 		if err := flag.Set(name, value); err != nil {
+			release()
 			return nil, fmt.Errorf("set -%s: %w", name, err)
 		}
 	}
-	if err := flag.Set("storageDataPath", dir); err != nil {
-		return nil, err
-	}
-	vlogger.SetOutputForTests(vlogsLog{logger})
-	vlstorage.Init()
-	vlselect.Init()
-	return &vlogs{dir: dir}, nil
+	return release, nil
 }
 
 // close writes what is in memory and closes the storage. Nobody may be using it.
 func (v *vlogs) close() {
 	vlselect.Stop()
 	vlstorage.Stop()
-	vlogger.ResetOutputForTest()
-	vlogsOpen.Store(false)
 }
 
 // writable gives an error while the disk is too full to write.
