@@ -161,11 +161,17 @@ func FuzzParse(f *testing.F) {
 	}
 	base, err := Parse("base", []byte("etcd: {}"))
 	require.NoError(f, err)
+	f.Add([]byte(`"no\e[31m\nde": 1`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse("x", data)
 		require.Equal(t, err == nil, c != nil)
 		if err != nil {
 			require.NotEmpty(t, err.(*Errors).All)
+			for _, one := range err.(*Errors).All {
+				require.Less(t, len(one.Error()), 2*maxText+200)
+				require.NotContains(t, one.Error(), "\x1b")
+				require.NotContains(t, one.Error(), "\n")
+			}
 		}
 		for _, docs := range []Docs{
 			{Agent: &Document{"agent", data, 1}},

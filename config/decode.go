@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -60,7 +61,23 @@ func (d *decoder) failAt(line int, key, format string, args ...any) {
 	if d.full() {
 		return
 	}
-	d.errs.All = append(d.errs.All, Error{d.file, line, key, fmt.Sprintf(format, args...)})
+	d.errs.All = append(d.errs.All, Error{d.file, line, printable(key), printable(fmt.Sprintf(format, args...))})
+}
+
+// maxText is as much of a document's own words as an error repeats.
+const maxText = 500
+
+// printable keeps what a document says from breaking a terminal or a log.
+func printable(s string) string {
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "") + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 // full says that a document has so many errors that looking for more of them

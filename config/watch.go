@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -60,6 +61,10 @@ func WatchFile(ctx context.Context, path string, nudge func()) error {
 }
 
 func sumFile(path string) []byte {
+	// Reading a pipe could wait for ever.
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
 	data, err := readFile(path)
 	if err != nil {
 		return nil

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 // A user that may not read yet is refused by name, and reads as soon as it may.
 func TestWatcherWaitsForPermission(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.put("/logferry/v1/agent", "a1")
 	s.do(func(ctx context.Context, c *clientv3.Client) {
@@ -53,4 +55,19 @@ func TestWatcherWaitsForPermission(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return !w.Stats().Connected }, 15*time.Second, 5*time.Millisecond)
 	w.holds(func(d config.Docs) bool { return is(d.Agent, "a1") })
+}
+
+func TestWatcherOverTLS(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.tls = true
+	s.start()
+	cfg := s.config()
+	cfg.Endpoints = []string{"https://" + s.addr}
+	w := watch(t, cfg)
+	require.Eventually(t, func() bool { return len(w.log.list()) > 0 }, 15*time.Second, 5*time.Millisecond)
+	require.Contains(t, w.Stats().LastError, "x509: ", "nobody vouches for the certificate")
+
+	cfg.TLS = &config.TLS{CAFile: filepath.Join(s.dir, "fixtures", "client", "cert.pem")}
+	watch(t, cfg).holds(config.Docs.Empty)
 }

@@ -3,6 +3,7 @@ package etcd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -33,7 +34,7 @@ const (
 // an absent etcd is the error of the first call; with one it logs in, for at
 // most 5 s. The client ends with ctx.
 func Client(ctx context.Context, cfg config.Etcd) (*clientv3.Client, error) {
-	tls, err := cfg.TLS.Load()
+	settings, err := cfg.TLS.Load()
 	if err != nil {
 		return nil, fmt.Errorf("load etcd.tls: %w", err)
 	}
@@ -44,7 +45,7 @@ func Client(ctx context.Context, cfg config.Etcd) (*clientv3.Client, error) {
 		Endpoints:            cfg.Endpoints,
 		Username:             cfg.Username,
 		Password:             string(cfg.Password),
-		TLS:                  tls,
+		TLS:                  settings,
 		DialTimeout:          callTimeout,
 		DialKeepAliveTime:    keepaliveTime,
 		DialKeepAliveTimeout: keepaliveTimeout,
@@ -56,15 +57,24 @@ func Client(ctx context.Context, cfg config.Etcd) (*clientv3.Client, error) {
 
 // reach returns why no endpoint takes a connection, or nil. The client itself
 // would only say, and only after its timeout, that there was no answer.
-func reach(ctx context.Context, endpoints []string) error {
+func reach(ctx context.Context, cfg config.Etcd) error {
+	settings, err := cfg.TLS.Load()
+	if err != nil {
+		return fmt.Errorf("load etcd.tls: %w", err)
+	}
+	plain := net.Dialer{Timeout: callTimeout / time.Duration(len(cfg.Endpoints))}
+	secure := tls.Dialer{NetDialer: &plain, Config: settings}
 	var errs []error
-	dialer := net.Dialer{Timeout: callTimeout / time.Duration(len(endpoints))}
-	for _, e := range endpoints {
-		_, address, isURL := strings.Cut(e, "://")
+	for _, endpoint := range cfg.Endpoints {
+		scheme, address, isURL := strings.Cut(endpoint, "://")
 		if !isURL {
-			address = e
+			address = endpoint
 		}
-		conn, err := dialer.DialContext(ctx, "tcp", address)
+		dial := plain.DialContext
+		if scheme == "https" || !isURL && settings != nil { // as the client does
+			dial = secure.DialContext
+		}
+		conn, err := dial(ctx, "tcp", address)
 		if err == nil {
 			return conn.Close()
 		}

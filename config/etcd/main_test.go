@@ -29,6 +29,7 @@ type server struct {
 	t    *testing.T
 	dir  string
 	addr string
+	tls  bool
 	etcd *embed.Etcd
 }
 
@@ -54,6 +55,9 @@ func (s *server) start() {
 	cfg.Dir, cfg.Name, cfg.UnsafeNoFsync, cfg.BcryptCost = s.dir, "test", true, 4
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	client := url.URL{Scheme: "http", Host: s.addr}
+	if s.tls {
+		client.Scheme, cfg.ClientAutoTLS, cfg.SelfSignedCertValidity = "https", true, 1
+	}
 	peer := url.URL{Scheme: "http", Host: freeAddr(s.t)}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}

@@ -28,7 +28,7 @@ var errConnection = errors.New("the connection to etcd was lost")
 func (w *Watcher) session(parent context.Context) (lasted time.Duration, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
-	if err := reach(ctx, w.cfg.Endpoints); err != nil {
+	if err := reach(ctx, w.cfg); err != nil {
 		return 0, err
 	}
 	client, err := Client(ctx, w.cfg)

@@ -201,10 +201,10 @@ func (g *generator) about(t reflect.Type, f reflect.StructField) string {
 	if f.Tag.Get("local") != "" {
 		text += " From the local file alone."
 	}
-	return strings.ReplaceAll(text, "*", `\*`)
+	return text
 }
 
-// names writes the names of t's Go fields as the keys that they are.
+// names writes the names of t's Go fields as the keys that they are, and text as Markdown.
 func (g *generator) names(t reflect.Type, text string) string {
 	for i := range t.NumField() {
 		f := t.Field(i)
