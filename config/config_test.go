@@ -129,7 +129,7 @@ func TestAliasesAreBounded(t *testing.T) {
 	require.ErrorContains(t, err, "more than 200000 values")
 }
 
-// Outside bytes cost time in proportion to their size, whatever they are.
+// Whatever the outside bytes are, the answer is an error of bounded size, and soon.
 func TestHostileDocuments(t *testing.T) {
 	const n = maxDocument
 	many := func(s string) string { return strings.Repeat(s, n/len(s)) }

@@ -117,7 +117,8 @@ func names(routes []Route, topic string) bool {
 	})
 }
 
-// seedIndex is the topic's name as far as an index can have it.
+// seedIndex is the topic's name as far as an index can have it; {topic} at the
+// beginning of an index becomes the same.
 func seedIndex(topic string) string {
 	return strings.ToLower(strings.TrimLeft(topic, "-_."))
 }

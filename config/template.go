@@ -64,7 +64,8 @@ func checkTopicTemplate(template, node, input string, allowed []string) error {
 }
 
 // checkIndexTemplate checks a route's index for one of its topics; topic is
-// empty when only a record will say it.
+// empty when only a record will say it. What a field cannot put into a name, the
+// index stage makes fit.
 func checkIndexTemplate(template, topic string, allowed []string) error {
 	dates, open := 0, false
 	sample := time.Date(2026, 11, 23, 22, 59, 58, 0, time.UTC)
@@ -80,6 +81,8 @@ func checkIndexTemplate(template, topic string, allowed []string) error {
 				return "", fmt.Errorf("{%s} is no date pattern; write the day 2 January 2006, such as {+2006.01.02}", field)
 			}
 			return text, nil
+		case field == "topic" && topic != "" && strings.HasPrefix(template, "{topic}"):
+			return seedIndex(topic), nil
 		case field == "topic" && topic != "":
 			return strings.ToLower(topic), nil
 		case field == "topic", field == "node":
