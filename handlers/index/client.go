@@ -117,8 +117,12 @@ func NewClient(cfg config.Elasticsearch, logger *slog.Logger) (*Client, error) {
 	return c, nil
 }
 
-// Close closes idle connections. Requests under way go on.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+// Close closes idle connections and ends the watch over dead addresses. It is
+// for when no request is under way any more: those that follow fail.
+func (c *Client) Close() {
+	_ = c.api.Close(context.Background()) // fails only when it is closed
+	c.transport.CloseIdleConnections()
+}
 
 // Ping asks each address in turn who it is, until one answers. The error is
 // unavailable, and says what was asked and where, and what came back. A server
@@ -207,8 +211,6 @@ func prepare(next elastictransport.RoundTripFunc) elastictransport.RoundTripFunc
 	}
 }
 
-var gzipHeader = http.Header{"Content-Encoding": {"gzip"}}
-
 // answer is what came back for one _bulk request.
 type answer struct {
 	status     int
@@ -236,7 +238,9 @@ func (c *Client) bulk(ctx context.Context, body []byte, limit int64, x *exchange
 	req := esapi.BulkRequest{Body: w, FilterPath: filterPath}
 	if c.gzip {
 		x.pack(body)
-		w.body, req.Header = x.packed, gzipHeader
+		// esapi makes this very map the request's, and the transport writes the
+		// credentials into it.
+		w.body, req.Header = x.packed, http.Header{"Content-Encoding": {"gzip"}}
 	}
 	a.sent = len(w.body)
 	resp, err := req.Do(context.WithValue(ctx, wireKey{}, w), c.api)

@@ -84,7 +84,9 @@ value:
 		if depth > maxDepth || depth > 63 {
 			return beyondLimits
 		}
-		i = s.skipSpace(line, i+1)
+		if i++; i < n && line[i] <= ' ' {
+			i = s.skipSpace(line, i)
+		}
 		if i >= n {
 			return notObject
 		}
@@ -137,7 +139,7 @@ after:
 		s.note(rootKey, root, line)
 		rootKey = 0
 	}
-	if i < n && line[i] != ',' {
+	if i < n && line[i] <= ' ' {
 		i = s.skipSpace(line, i)
 	}
 	if i >= n {
@@ -145,7 +147,9 @@ after:
 	}
 	switch line[i] {
 	case ',':
-		i = s.skipSpace(line, i+1)
+		if i++; i < n && line[i] <= ' ' {
+			i = s.skipSpace(line, i)
+		}
 		if inObject&(1<<depth) == 0 {
 			goto value
 		}
@@ -189,11 +193,15 @@ key:
 		if len(name) > 2*(maxDepth-depth) && depth+dots(name) > maxDepth {
 			return beyondLimits
 		}
-		i = s.skipSpace(line, end+1)
+		if i = end + 1; i < n && line[i] <= ' ' {
+			i = s.skipSpace(line, i)
+		}
 		if i >= n || line[i] != ':' {
 			return notObject
 		}
-		i = s.skipSpace(line, i+1)
+		if i++; i < n && line[i] <= ' ' {
+			i = s.skipSpace(line, i)
+		}
 		if depth == 1 {
 			rootKey = rootKeyOf(name, escaped)
 			root.from = i
@@ -363,35 +371,34 @@ func isHex(c byte) bool {
 
 // skipNumber returns the end of the number at i, or -1.
 func skipNumber(b []byte, i int) int {
-	digits := func() bool {
-		from := i
-		for i < len(b) && b[i]-'0' <= 9 {
-			i++
-		}
-		return i > from
-	}
 	if i < len(b) && b[i] == '-' {
 		i++
 	}
-	if i < len(b) && b[i] == '0' {
-		i++
-	} else if !digits() {
+	from := i
+	if i = skipDigits(b, i); i == from || b[from] == '0' && i > from+1 {
 		return -1
 	}
 	if i < len(b) && b[i] == '.' {
-		i++
-		if !digits() {
+		from = i + 1
+		if i = skipDigits(b, from); i == from {
 			return -1
 		}
 	}
 	if i < len(b) && b[i]|0x20 == 'e' {
-		i++
-		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
 			i++
 		}
-		if !digits() {
+		from = i
+		if i = skipDigits(b, from); i == from {
 			return -1
 		}
+	}
+	return i
+}
+
+func skipDigits(b []byte, i int) int {
+	for i < len(b) && b[i]-'0' <= 9 {
+		i++
 	}
 	return i
 }

@@ -56,7 +56,7 @@ func parseBody(body []byte) ([]doc, error) {
 		if err := json.Unmarshal(lines[i], &action); err != nil {
 			return nil, fmt.Errorf("action %q: %w", lines[i], err)
 		}
-		var source map[string]any
+		var source map[string]json.RawMessage
 		if err := json.Unmarshal(lines[i+1], &source); err != nil {
 			return nil, fmt.Errorf("source %q: %w", lines[i+1], err)
 		}

@@ -136,19 +136,20 @@ func parseAnswer(body []byte, n int, visit func(i int, it item)) error {
 	if !items.IsArray() {
 		return fmt.Errorf("%w: it has no items: %s", errUnreadable, snippet(body))
 	}
+	list := []byte(items.Raw)
 	count := 0
-	items.ForEach(func(_, value gjson.Result) bool {
-		var it item
-		value.ForEach(func(_, action gjson.Result) bool {
-			it = readItem(action)
-			return false
-		})
-		if count < n && it.verdict() != stored {
-			visit(count, it)
+	for i := spaces(list, 1); i < len(list) && list[i] != ']'; count++ {
+		end := i + len(itemCreated)
+		if !bytes.HasPrefix(list[i:], itemCreated) {
+			end = skipValue(list, i)
+			if it := readItem(list[i:end]); count < n && it.verdict() != stored {
+				visit(count, it)
+			}
 		}
-		count++
-		return true
-	})
+		if i = spaces(list, end); i < len(list) && list[i] == ',' {
+			i = spaces(list, i+1)
+		}
+	}
 	if count != n {
 		return fmt.Errorf("%w: it has %d items for %d documents", errUnreadable, count, n)
 	}
@@ -176,18 +177,22 @@ func allCreated(body []byte, n int) bool {
 	return string(bytes.TrimSpace(rest)) == "]}"
 }
 
-func readItem(action gjson.Result) item {
+// readItem reads {"create":{...}}; the zero item is one that says nothing.
+func readItem(b []byte) item {
 	var it item
-	action.ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
-		case "status":
-			it.status = int(value.Int())
-		case "failure_store":
-			it.failureStore = value.Str
-		case "error":
-			it.kind, it.reason = readError(value)
-		}
-		return true
+	gjson.ParseBytes(b).ForEach(func(_, action gjson.Result) bool {
+		action.ForEach(func(key, value gjson.Result) bool {
+			switch key.Str {
+			case "status":
+				it.status = int(value.Int())
+			case "failure_store":
+				it.failureStore = value.Str
+			case "error":
+				it.kind, it.reason = readError(value)
+			}
+			return true
+		})
+		return false
 	})
 	return it
 }
