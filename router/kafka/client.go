@@ -66,24 +66,23 @@ func NewClient(cfg config.Kafka, opts ...kgo.Opt) (*kgo.Client, error) {
 // Ping asks one broker for the cluster's metadata and says why that failed: no
 // connection, TLS, login, or a broker that does not answer before ctx ends.
 func Ping(ctx context.Context, cfg config.Kafka) error {
-	var refused connectError
-	cl, err := NewClient(cfg, kgo.RequestRetries(1), kgo.RetryTimeout(dialTimeout), kgo.WithHooks(&refused))
+	var cond conditions
+	cl, err := NewClient(cfg, kgo.RequestRetries(1), kgo.RetryTimeout(dialTimeout),
+		kgo.WithHooks(watch{slog.New(slog.DiscardHandler), &cond}))
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{}
-	if _, err := req.RequestWith(ctx, cl); err != nil {
-		if why := refused.last(); why != nil {
-			err = why
-		}
-		if cfg.SASL != nil && errors.Is(err, io.EOF) {
-			err = fmt.Errorf("the broker hung up at the login, which may mean a wrong user or password: %w", err)
-		}
-		return fmt.Errorf("reach kafka at %s: %w", strings.Join(cfg.Brokers, ", "), err)
+	_, err = req.RequestWith(ctx, cl)
+	switch err = cond.explain(err); {
+	case err == nil:
+		return nil
+	case cfg.SASL != nil && errors.Is(err, io.EOF):
+		err = fmt.Errorf("the broker hung up at the login, which may mean a wrong user or password: %w", err)
 	}
-	return nil
+	return fmt.Errorf("reach kafka at %s: %w", strings.Join(cfg.Brokers, ", "), err)
 }
 
 // retryPause is 100ms doubled for each failure, with a fifth taken off or put
@@ -124,16 +123,6 @@ func compression(name string) (kgo.CompressionCodec, error) {
 	return kgo.CompressionCodec{}, fmt.Errorf("compression %q is not known", name)
 }
 
-// connectError keeps why the last connection was refused: a request that ran
-// out of time says nothing of it.
-type connectError struct{ conditions }
-
-func (c *connectError) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		c.fail(err)
-	}
-}
-
 // watch says once when a broker cannot be reached, and once when it can again.
 type watch struct {
 	log  *slog.Logger
@@ -144,12 +133,13 @@ func (w watch) OnBrokerConnect(m kgo.BrokerMetadata, _ time.Duration, _ net.Conn
 	addr := net.JoinHostPort(m.Host, fmt.Sprint(m.Port))
 	switch {
 	case err == nil:
+		w.cond.connected(nil)
 		if w.cond.clear("connect " + addr) {
 			w.log.Info("kafka broker is reached again", "broker", addr)
 		}
 	case errors.Is(err, context.Canceled):
 	default:
-		w.cond.fail(fmt.Errorf("connect to kafka broker %s: %w", addr, err))
+		w.cond.connected(fmt.Errorf("connect to kafka broker %s: %w", addr, err))
 		if w.cond.raise("connect " + addr) {
 			w.log.Warn("kafka broker cannot be reached, trying until it can", "broker", addr, "error", err)
 		}

@@ -16,6 +16,7 @@ import (
 func TestLoginByEachMechanism(t *testing.T) {
 	for _, m := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
 		t.Run(m, func(t *testing.T) {
+			t.Parallel()
 			_, cfg := broker(t, kfake.EnableSASL(), kfake.Superuser(m, "ann", "secret"), kfake.SeedTopics(1, "t"))
 			cfg.SASL = &config.SASL{Mechanism: m, Username: "ann", Password: "secret"}
 			require.NoError(t, Ping(context.Background(), cfg))
@@ -27,8 +28,11 @@ func TestLoginByEachMechanism(t *testing.T) {
 			err := Ping(context.Background(), cfg)
 			require.ErrorContains(t, err, "login")
 			require.NotContains(t, err.Error(), "xyzzy")
-			err = newPublisher(t, cfg).Publish("t", batchMessage(context.Background(), batchOf("k", "one")))
+			p := newPublisher(t, cfg)
+			p.limits.timeout = 200 * time.Millisecond
+			err = p.Publish("t", batchMessage(context.Background(), batchOf("k", "one")))
 			require.Equal(t, logs.Unavailable, logs.KindOf(err))
+			require.ErrorContains(t, err, "connect to kafka broker")
 		})
 	}
 }

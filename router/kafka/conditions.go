@@ -14,6 +14,7 @@ type conditions struct {
 	mu   sync.Mutex
 	said map[string]bool
 	err  error
+	away error // why the last connection failed, nil once one succeeds
 }
 
 // raise says whether key is news.
@@ -49,6 +50,27 @@ func (c *conditions) last() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
+}
+
+// connected notes how an attempt to connect ended.
+func (c *conditions) connected(err error) {
+	c.mu.Lock()
+	c.away = err
+	if err != nil {
+		c.err = err
+	}
+	c.mu.Unlock()
+}
+
+// explain puts the reason for which no broker is reached in place of an error
+// that only says that a request had no answer.
+func (c *conditions) explain(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.away != nil && err != nil && kafkaCode(err) == nil {
+		return c.away
+	}
+	return err
 }
 
 func (c *conditions) lastText() string {

@@ -10,16 +10,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const (
-	limitTimeout  = 5 * time.Second
-	resourceTopic = 2
-)
+// limitTimeout bounds the wait for a topic's limit; Publish fails after it.
+const limitTimeout = 5 * time.Second
 
 // limits knows how large a batch each topic takes, so that a batch is not
 // refused, and its partition's order broken, for being larger. A topic whose
 // settings the broker does not show takes maxBatchBytes.
 type limits struct {
-	known sync.Map // topic to int32
+	timeout time.Duration
+	known   sync.Map // topic to int32
 }
 
 // of returns the limit of topic in bytes; it never blocks.
@@ -36,21 +35,37 @@ func (l *limits) learn(ctx context.Context, cl *kgo.Client, topic string) error 
 	if _, ok := l.known.Load(topic); ok {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
+	limit, err := l.ask(ctx, cl, topic)
+	if err == nil {
+		l.known.LoadOrStore(topic, limit)
+	}
+	return err
+}
+
+// fell asks again for the limit of a topic that refused a batch, and says
+// whether it is lower than what was known. Of those who ask at the same time,
+// one is told so.
+func (l *limits) fell(ctx context.Context, cl *kgo.Client, topic string) bool {
+	old := l.of(topic)
+	limit, err := l.ask(ctx, cl, topic)
+	return err == nil && limit < old && l.known.CompareAndSwap(topic, old, limit)
+}
+
+func (l *limits) ask(ctx context.Context, cl *kgo.Client, topic string) (int32, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	r := kmsg.NewDescribeConfigsRequestResource()
-	r.ResourceType, r.ResourceName, r.ConfigNames = resourceTopic, topic, []string{"max.message.bytes"}
+	r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{"max.message.bytes"}
 	req.Resources = append(req.Resources, r)
 	resp, err := req.RequestWith(ctx, cl)
-	if err != nil {
-		if kafkaCode(err) == nil {
-			return err
-		}
-		resp = kmsg.NewPtrDescribeConfigsResponse()
+	if err != nil && kafkaCode(err) == nil {
+		return 0, err
 	}
-	l.known.Store(topic, limitIn(resp))
-	return nil
+	if err != nil {
+		return maxBatchBytes, nil
+	}
+	return limitIn(resp), nil
 }
 
 func limitIn(resp *kmsg.DescribeConfigsResponse) int32 {

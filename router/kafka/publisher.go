@@ -25,9 +25,6 @@ const (
 	// one that does not answer is given up after this and answerTimeout.
 	produceTimeout = 10 * time.Second
 	answerTimeout  = 5 * time.Second
-	// A full batch takes less than a millisecond to hand over, so that this
-	// wait makes whole batches of whole ranges, and delays a lone line little.
-	linger = time.Millisecond
 )
 
 var errClosed = fmt.Errorf("kafka publisher is closed: %w", context.Canceled)
@@ -36,9 +33,6 @@ var errClosed = fmt.Errorf("kafka publisher is closed: %w", context.Canceled)
 type PublisherOptions struct {
 	// Logger takes what a person must act on; nil discards it.
 	Logger *slog.Logger
-	// Linger is how long the first record of a batch waits for others, 0 for
-	// the default, negative for not at all.
-	Linger time.Duration
 }
 
 // PublisherStats are counts since the publisher was made, and gauges.
@@ -81,13 +75,9 @@ var _ message.Publisher = (*Publisher)(nil)
 // are acknowledged by all in-sync replicas, idempotent within one connection's
 // life, and tried again for as long as the error may pass.
 func NewPublisher(cfg config.Kafka, o PublisherOptions) (*Publisher, error) {
-	p := &Publisher{cfg: cfg, log: orDiscard(o.Logger)}
+	p := &Publisher{cfg: cfg, log: orDiscard(o.Logger), limits: limits{timeout: limitTimeout}}
 	p.pool.New = func() any { return newSending() }
-	wait := o.Linger
-	if wait == 0 {
-		wait = linger
-	}
-	cl, err := p.connect(kgo.ProducerLinger(max(wait, 0)), kgo.ProducerBatchMaxBytesFn(p.limits.of))
+	cl, err := p.connect(kgo.ProducerBatchMaxBytesFn(p.limits.of))
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +96,9 @@ func (p *Publisher) connect(opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(codec, kgo.NoCompression()),
 		kgo.RecordPartitioner(keyed{}),
+		// Nothing waits for company: under load, what comes while requests are
+		// under way makes full batches anyway, at the same cost by line.
+		kgo.ProducerLinger(0),
 		kgo.AllowAutoTopicCreation(),
 		kgo.ProduceRequestTimeout(produceTimeout),
 		kgo.RequestTimeoutOverhead(answerTimeout),
@@ -306,7 +299,7 @@ func (p *Publisher) bigClient() (*kgo.Client, error) {
 		return nil, errClosed
 	}
 	if p.big == nil {
-		cl, err := p.connect(kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytes(1<<30), kgo.BrokerMaxWriteBytes(1<<30))
+		cl, err := p.connect(kgo.ProducerBatchMaxBytes(1<<30), kgo.BrokerMaxWriteBytes(1<<30))
 		if err != nil {
 			return nil, err
 		}

@@ -47,6 +47,12 @@ func (p *Publisher) repair(ctx context.Context, topic string, b *logs.Batch, s *
 		p.careful.Add(1)
 		c := careful{p: p, ctx: ctx, topic: topic, batch: b, send: s, client: big, verdicts: verdicts}
 		c.halves(refused)
+		if p.limits.fell(ctx, p.client, topic) {
+			// The client knows a topic's limit once and for all, unless it
+			// forgets the topic. What it holds of it then fails, and is sent
+			// again as after any failure.
+			p.client.PurgeTopicsFromProducing(topic)
+		}
 	}
 	return unsettled(b, verdicts)
 }
@@ -140,7 +146,7 @@ func (p *Publisher) verdict(ctx context.Context, topic string, err error) error 
 		p.cond.fail(fmt.Errorf("publish to %q: %w", topic, r))
 		return r
 	}
-	err = logs.AsUnavailable(fmt.Errorf("publish to %q: %w", topic, err))
+	err = logs.AsUnavailable(fmt.Errorf("publish to %q: %w", topic, p.cond.explain(err)))
 	p.cond.fail(err)
 	return err
 }

@@ -145,6 +145,7 @@ func TestSubscriberCommitsTheUnbrokenRunOnly(t *testing.T) {
 }
 
 func TestSubscriberCommitsWhileItRuns(t *testing.T) {
+	t.Parallel()
 	_, cfg := broker(t, kfake.SeedTopics(1, "web"))
 	produce(t, cfg, records("web", 0, "one")...)
 	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}})
@@ -198,6 +199,7 @@ func TestSubscriberStopsFetchingWhenItHoldsEnough(t *testing.T) {
 }
 
 func TestSubscriberFindsNewTopicsAndPartitions(t *testing.T) {
+	t.Parallel()
 	c, cfg := broker(t, kfake.SeedTopics(1, "app.a"))
 	produce(t, cfg, records("app.a", 0, "a0")...)
 	_, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{`/^app\..*/`, "late"}, Exclude: []string{"app.poison"}})
@@ -218,6 +220,7 @@ func TestSubscriberFindsNewTopicsAndPartitions(t *testing.T) {
 }
 
 func TestSubscriberFindsATopicThatComesLater(t *testing.T) {
+	t.Parallel()
 	c, cfg := broker(t)
 	_, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"late"}})
 	time.Sleep(100 * time.Millisecond)
