@@ -107,6 +107,9 @@ func (f *front) bulk(w http.ResponseWriter, r *http.Request, index string) {
 	body := f.bodies.Get().(*bytes.Buffer)
 	defer f.putBody(body)
 	if ref := f.read(body, r); ref != nil {
+		// A client that is still sending would see its connection break and
+		// not the answer.
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, 4*maxBody))
 		fail(w, ref)
 		return
 	}

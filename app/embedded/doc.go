@@ -14,3 +14,7 @@
 // Nothing here is needed in production: the agent and the transfer do not know
 // whether the other end is one of these.
 package embedded
+
+import "github.com/logferry/logferry/app/embedded/quiet"
+
+func init() { quiet.Over() }

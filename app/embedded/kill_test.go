@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +34,14 @@ func runServers(dir string) error {
 	if err != nil {
 		return err
 	}
-	s, err := StartStore(StoreOptions{Dir: filepath.Join(dir, "store"), BulkAddr: "127.0.0.1:0", SearchAddr: "127.0.0.1:0", Logger: logger})
+	limit, err := strconv.ParseInt(os.Getenv(childLimit), 10, 64)
+	if err != nil {
+		return err
+	}
+	s, err := StartStore(StoreOptions{
+		Dir: filepath.Join(dir, "store"), BulkAddr: "127.0.0.1:0", SearchAddr: "127.0.0.1:0",
+		Logger: logger, journalLimit: limit,
+	})
 	if err != nil {
 		return err
 	}
@@ -45,10 +53,10 @@ func runServers(dir string) error {
 
 // startChild starts the servers in a process of their own. kill ends it with
 // SIGKILL and waits until it is gone.
-func startChild(t *testing.T, dir string) (addrs childAddrs, kill func()) {
+func startChild(t *testing.T, dir string, journalLimit int) (addrs childAddrs, kill func()) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	cmd.Env = append(os.Environ(), childDir+"="+dir, childLimit+"="+strconv.Itoa(journalLimit))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -76,10 +84,10 @@ func killDoc(n int) string {
 	if n%7 == 0 {
 		index = "kill2"
 	}
-	return fmt.Sprintf("{\"create\":{\"_index\":%q,\"_id\":\"id-%d\"}}\n{\"@timestamp\":%q,\"message\":\"line %d\",\"log\":{\"file\":{\"path\":\"/log/%d\"}}}\n", index, n, when, n, n/20000)
+	return fmt.Sprintf("{\"create\":{\"_index\":%q,\"_id\":\"id-%d\"}}\n{\"@timestamp\":%q,\"message\":\"line %d\",\"log\":{\"file\":{\"path\":\"/log/%d\"}}}\n", index, n, when, n, n/2000)
 }
 
-// sendUntilKilled sends bulks of 500 documents by two connections, the numbers
+// sendUntilKilled sends bulks of 50 documents by two connections, the numbers
 // from next on, until the server is gone. It returns those that were answered.
 func sendUntilKilled(t *testing.T, url string, next *int) (acked []int) {
 	t.Helper()
@@ -92,10 +100,10 @@ func sendUntilKilled(t *testing.T, url string, next *int) (acked []int) {
 			for {
 				mu.Lock()
 				from := *next
-				*next += 500
+				*next += 50
 				mu.Unlock()
 				var body strings.Builder
-				for n := from; n < from+500; n++ {
+				for n := from; n < from+50; n++ {
 					body.WriteString(killDoc(n))
 				}
 				resp, err := client.Post(url+"/_bulk?filter_path=errors", "application/x-ndjson", strings.NewReader(body.String()))
@@ -111,7 +119,7 @@ func sendUntilKilled(t *testing.T, url string, next *int) (acked []int) {
 					t.Errorf("answer %s", answer)
 				}
 				mu.Lock()
-				for n := from; n < from+500; n++ {
+				for n := from; n < from+50; n++ {
 					acked = append(acked, n)
 				}
 				mu.Unlock()
@@ -126,9 +134,13 @@ func TestKilledStoreHasEachDocumentOnce(t *testing.T) {
 	dir := t.TempDir()
 	next := 0
 	acked := make(map[int]bool)
-	for range 4 {
-		addrs, kill := startChild(t, dir)
-		timer := time.AfterFunc(time.Duration(100+rand.IntN(1500))*time.Millisecond, kill)
+	for _, limit := range []int{0, 100 << 10, 0} {
+		addrs, kill := startChild(t, dir, limit)
+		life := time.Duration(200+rand.IntN(1300)) * time.Millisecond
+		if limit > 0 {
+			life += 1500 * time.Millisecond // the journal is emptied once a second
+		}
+		timer := time.AfterFunc(life, kill)
 		for _, n := range sendUntilKilled(t, addrs.Bulk, &next) {
 			acked[n] = true
 		}
@@ -141,9 +153,9 @@ func TestKilledStoreHasEachDocumentOnce(t *testing.T) {
 	s := startStore(t, filepath.Join(dir, "store"))
 	requireEachOnce(t, s, next, acked)
 	// What was not answered is sent again, as the transfer does, and the rest too.
-	for from := 0; from < next; from += 500 {
+	for from := 0; from < next; from += 5000 {
 		var body []string
-		for n := from; n < from+500; n++ {
+		for n := from; n < min(from+5000, next); n++ {
 			body = append(body, strings.TrimSuffix(killDoc(n), "\n"))
 		}
 		for i, status := range ptr(bulk(t, s, body...)).statuses() {
@@ -199,7 +211,7 @@ func TestKilledBrokerAndEtcdGoOn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	dir := t.TempDir()
-	addrs, kill := startChild(t, dir)
+	addrs, kill := startChild(t, dir, 0)
 	fillBroker(ctx, t, addrs.Kafka, 1000)
 	c := etcdClient(t, addrs.Etcd)
 	_, err := c.Put(ctx, "k", "v")
@@ -207,7 +219,7 @@ func TestKilledBrokerAndEtcdGoOn(t *testing.T) {
 	require.NoError(t, c.Close())
 	kill()
 
-	addrs, _ = startChild(t, dir)
+	addrs, _ = startChild(t, dir, 0)
 	requireBrokerHolds(ctx, t, addrs.Kafka, 1000)
 	c = etcdClient(t, addrs.Etcd)
 	defer c.Close()

@@ -9,9 +9,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// childDir makes the test binary a process that runs the servers in this
-// directory until it is killed.
-const childDir = "LOGFERRY_TEST_SERVERS_IN"
+const (
+	// childDir makes the test binary a process that runs the servers in this
+	// directory until it is killed.
+	childDir   = "LOGFERRY_TEST_SERVERS_IN"
+	childLimit = "LOGFERRY_TEST_JOURNAL_LIMIT" // 0: the store's own
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {

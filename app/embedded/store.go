@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ const (
 	// The journal is emptied when the store is idle, or else when it has this
 	// size: about 1,500,000 small documents, which a start after a kill looks
 	// up in two or three seconds.
-	journalLimit = 512 << 20
+	defaultJournalLimit = 512 << 20
 
 	keepEvery = time.Second
 	// Rows are in files about three seconds after they came.
@@ -33,6 +34,8 @@ type StoreOptions struct {
 	BulkAddr   string // of the `_bulk` front, a loopback "host:port"; port 0 takes any
 	SearchAddr string // of the search page and its API, likewise
 	Logger     *slog.Logger
+
+	journalLimit int64 // 0: defaultJournalLimit
 }
 
 // Store keeps documents and finds them. There is one in a process.
@@ -61,6 +64,7 @@ type Store struct {
 	commit  sync.Mutex // over the two below, from looking ids up to adding them
 	ids     *idSet
 	journal *journal
+	limit   int64 // of the journal, after which documents wait for it to be emptied
 	broken  error // the set of ids is behind the journal until the next start
 
 	known   fieldNames
@@ -74,7 +78,7 @@ type Store struct {
 
 // StartStore opens the store in o.Dir and serves it.
 func StartStore(o StoreOptions) (*Store, error) {
-	s := &Store{logger: o.Logger, known: fieldNames{byIndex: make(map[string]map[string]struct{})}}
+	s := &Store{logger: o.Logger, limit: cmp.Or(o.journalLimit, defaultJournalLimit), known: fieldNames{byIndex: make(map[string]map[string]struct{})}}
 	s.mappers.New = func() any { return newMapper(&s.known) }
 	if err := s.open(o); err != nil {
 		return nil, fmt.Errorf("start log store in %s: %w", o.Dir, err)
@@ -239,7 +243,7 @@ func (s *Store) keep(ctx context.Context) {
 		size := s.journal.size
 		s.commit.Unlock()
 		var err error
-		if size >= journalLimit {
+		if size >= s.limit {
 			err = s.emptyJournal(ctx, drainFor)
 		} else if size > 0 && time.Since(idleSince) > idleFor {
 			err = s.emptyJournal(ctx, 0)

@@ -26,19 +26,20 @@ func (s *Store) repairStreams(logs, scratch string) error {
 		return err
 	}
 	var storage *logstorage.Storage
+	century := 100 * 365 * 24 * time.Hour
 	m := newMapper(&fieldNames{byIndex: make(map[string]map[string]struct{})})
 	rows := logstorage.GetLogRows(streamFields[:], nil, nil, nil, "")
 	defer logstorage.PutLogRows(rows)
 	_, err := s.journal.replay(func(d *document) {
-		if !d.opens {
+		if !d.opens { // in its frame, and below: in all of the journal
 			return
 		}
 		if storage == nil {
 			storage = logstorage.MustOpenStorage(scratch, &logstorage.StorageConfig{
-				Retention: 100 * 365 * 24 * time.Hour, FutureRetention: 100 * 365 * 24 * time.Hour,
+				Retention: century, FutureRetention: century,
 			})
 		}
-		if m.row(rows, d, d.time); d.opens { // once per stream, not per frame
+		if m.row(rows, d, d.time); d.opens {
 			storage.MustAddRows(rows)
 		}
 		rows.ResetKeepSettings()
