@@ -82,6 +82,7 @@ func (l *live) run(ctx context.Context) error {
 	defer signal.Stop(hup)
 	var patience <-chan time.Time
 	if l.watcher != nil {
+		l.loadGood()
 		wait.Go(func() { l.keep("etcd", l.watcher.Run(ctx)) })
 		patience = time.After(firstSnapshot)
 	} else {
@@ -134,6 +135,11 @@ func (l *live) reload(ctx context.Context) {
 	if !ok {
 		return
 	}
+	if snapshot.Docs.Empty() && snapshot.Revision < l.good.Revision() {
+		l.log.Error("etcd has lost its data: going on with the last good config until documents are put again",
+			"revision", snapshot.Revision, "last_good", l.good.Revision())
+		snapshot.Docs = l.good
+	}
 	c, good, err := config.Resolve(l.base, snapshot.Docs, l.good)
 	l.accept(ctx, c, good, err)
 }
@@ -184,19 +190,24 @@ func (l *live) reject(err error) {
 	l.current.Store(&next)
 }
 
+// loadGood reads the documents that were in force when etcd was last seen.
+func (l *live) loadGood() {
+	good, err := config.LoadLastGood(l.base.DataDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.log.Warn("a document that is not valid now has no earlier form to stand in", "error", err)
+	}
+	l.good = good
+}
+
 // startFromLastGood applies what was in force when etcd was last seen, or, at
 // a very first start, what the file says.
 func (l *live) startFromLastGood(ctx context.Context) {
-	good, err := config.LoadLastGood(l.base.DataDir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if l.good.Empty() {
 		l.log.Warn("etcd has not answered yet and there is no earlier config: starting with what the file says")
-	case err != nil:
-		l.log.Error("etcd has not answered yet: starting with what the file says", "error", err)
-	default:
-		l.log.Warn("etcd has not answered yet: starting with the last good config", "revision", good.Revision())
+	} else {
+		l.log.Warn("etcd has not answered yet: starting with the last good config", "revision", l.good.Revision())
 	}
-	c, good, err := config.Resolve(l.base, good, config.Docs{})
+	c, good, err := config.Resolve(l.base, l.good, l.good)
 	l.accept(ctx, c, good, err)
 }
 

@@ -87,7 +87,7 @@ func killDoc(n int) string {
 	return fmt.Sprintf("{\"create\":{\"_index\":%q,\"_id\":\"id-%d\"}}\n{\"@timestamp\":%q,\"message\":\"line %d\",\"log\":{\"file\":{\"path\":\"/log/%d\"}}}\n", index, n, when, n, n/2000)
 }
 
-// sendUntilKilled sends bulks of 50 documents by two connections, the numbers
+// sendUntilKilled sends bulks of 20 documents by two connections, the numbers
 // from next on, until the server is gone. It returns those that were answered.
 func sendUntilKilled(t *testing.T, url string, next *int) (acked []int) {
 	t.Helper()
@@ -100,10 +100,10 @@ func sendUntilKilled(t *testing.T, url string, next *int) (acked []int) {
 			for {
 				mu.Lock()
 				from := *next
-				*next += 50
+				*next += 20
 				mu.Unlock()
 				var body strings.Builder
-				for n := from; n < from+50; n++ {
+				for n := from; n < from+20; n++ {
 					body.WriteString(killDoc(n))
 				}
 				resp, err := client.Post(url+"/_bulk?filter_path=errors", "application/x-ndjson", strings.NewReader(body.String()))
@@ -119,7 +119,7 @@ func sendUntilKilled(t *testing.T, url string, next *int) (acked []int) {
 					t.Errorf("answer %s", answer)
 				}
 				mu.Lock()
-				for n := from; n < from+50; n++ {
+				for n := from; n < from+20; n++ {
 					acked = append(acked, n)
 				}
 				mu.Unlock()

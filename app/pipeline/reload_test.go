@@ -104,3 +104,59 @@ func TestTheSeedsScenario(t *testing.T) {
 	require.Equal(t, 2, w.elastic.len("web_log"))
 	require.Zero(t, w.elastic.repeats())
 }
+
+func TestTheLastGoodConfigStandsInForEtcd(t *testing.T) {
+	w := newWorld(t)
+	options := embedded.EtcdOptions{Dir: filepath.Join(w.dir, "etcd"), Addr: "127.0.0.1:0", Logger: w.log}
+	server, err := embedded.StartEtcd(options)
+	require.NoError(t, err)
+	options.Addr = server.Endpoint()
+	put := func(key, value string) {
+		etcd, err := clientv3.New(clientv3.Config{Endpoints: []string{options.Addr}, DialTimeout: 5 * time.Second})
+		require.NoError(t, err)
+		_, err = etcd.Put(context.Background(), key, value)
+		require.NoError(t, err)
+		require.NoError(t, etcd.Close())
+	}
+	good := fmt.Sprintf(`{"inputs":[{"name":"a","paths":["%s/a.log"],"topic":"a_log"}]}`, w.dir)
+	put("/logferry/v1/agent", good)
+	connect := fmt.Sprintf("\netcd: {endpoints: [%s]}\n", options.Addr)
+	agentFile := w.file("agent.yml", connect+"agent: {allowed_paths: ['"+w.dir+"']}\n")
+	w.transfer(w.file("transfer.yml", "\ntransfer: {routes: [{name: a, topics: [a_log], index: a}]}\n"))
+
+	stop := w.agent(agentFile)
+	w.append("a.log", "1")
+	w.exactly("a", []string{"1"})
+	require.NoError(t, stop())
+
+	// A document that is bad when the agent comes back.
+	put("/logferry/v1/agent", `{"inputs": 7}`)
+	stop = w.agent(agentFile)
+	w.append("a.log", "2")
+	w.exactly("a", []string{"1", "2"})
+	require.NoError(t, stop())
+
+	// etcd is away.
+	require.NoError(t, server.Close())
+	stop = w.agent(agentFile)
+	w.append("a.log", "3")
+	w.exactly("a", []string{"1", "2", "3"})
+
+	// It comes back, and then another document.
+	server, err = embedded.StartEtcd(options)
+	require.NoError(t, err)
+	put("/logferry/v1/agent", fmt.Sprintf(`{"inputs":[{"name":"b","paths":["%s/b.log"],"topic":"a_log"}]}`, w.dir))
+	w.append("b.log", "4")
+	w.exactly("a", []string{"1", "2", "3", "4"})
+	require.NoError(t, stop())
+	require.NoError(t, server.Close())
+
+	// It comes back without its data.
+	options.Dir = filepath.Join(w.dir, "etcd2")
+	server, err = embedded.StartEtcd(options)
+	require.NoError(t, err)
+	w.agent(agentFile)
+	w.append("b.log", "5")
+	w.exactly("a", []string{"1", "2", "3", "4", "5"})
+	require.NoError(t, server.Close())
+}
