@@ -1,0 +1,169 @@
+//go:build real
+
+package index
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/logferry/logferry/config"
+	"github.com/logferry/logferry/handlers/logs"
+)
+
+// cluster is a real Elasticsearch and one index of it that is ours.
+type cluster struct {
+	t     testing.TB
+	url   string
+	index string
+}
+
+var asker = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+func realCluster(t testing.TB) *cluster {
+	url := os.Getenv("ELASTICSEARCH_URL")
+	if url == "" {
+		t.Fatal("ELASTICSEARCH_URL is not set")
+	}
+	return &cluster{t: t, url: url, index: fmt.Sprintf("index-test-%d", time.Now().UnixNano())}
+}
+
+func (c *cluster) call(method, path, body string) map[string]any {
+	req, err := http.NewRequest(method, c.url+path, bytes.NewReader([]byte(body)))
+	require.NoError(c.t, err)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := asker.Do(req)
+	require.NoError(c.t, err)
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	require.NoError(c.t, err)
+	require.Less(c.t, resp.StatusCode, 300, "%s %s: %s", method, path, answer)
+	var out map[string]any
+	require.NoError(c.t, json.Unmarshal(answer, &out))
+	return out
+}
+
+func (c *cluster) count() int {
+	c.call("POST", "/"+c.index+"/_refresh", "")
+	return int(c.call("GET", "/"+c.index+"/_count", "")["count"].(float64))
+}
+
+func (c *cluster) start() *Bulker {
+	client, err := NewClient(config.Elasticsearch{Addresses: []string{c.url}, Compression: "gzip"}, nil)
+	require.NoError(c.t, err)
+	c.t.Cleanup(client.Close)
+	require.NoError(c.t, client.Ping(c.t.Context()))
+	route := testRoute()
+	route.Index = c.index
+	route.Batch.MaxDocs = 500
+	return startBulker(c.t, client, route)
+}
+
+func TestRealCluster(t *testing.T) {
+	c := realCluster(t)
+	b := c.start()
+
+	p := makePoll(numbered(0, 1000)...)
+	require.NoError(t, index(t, b, p))
+	require.Equal(t, 1000, c.count())
+	p.Reset()
+	require.NoError(t, index(t, b, p), "a conflict is success")
+	require.Equal(t, 1000, c.count())
+	require.Equal(t, int64(1000), b.Stats().Conflicts)
+
+	conflict := makePoll(append(numbered(2000, 99), `{"log":{"offset":{}},"@timestamp":"never","logferry":7,"code":1}`, `{"code":"ok"}`)...)
+	err := index(t, b, conflict)
+	require.Equal(t, map[logs.Kind]int{logs.Permanent: 1}, verdictsOf(err))
+	require.Equal(t, 1, conflict.Pending())
+	require.False(t, conflict.Settled(100))
+	require.ErrorContains(t, err, "failed to parse field [code] of type [long]")
+	require.Equal(t, 1100, c.count())
+}
+
+func TestRealReadOnlyIndexHolds(t *testing.T) {
+	for _, block := range []string{"write", "read_only", "read_only_allow_delete"} {
+		t.Run(block, func(t *testing.T) {
+			c := realCluster(t)
+			b := c.start()
+			require.NoError(t, index(t, b, makePoll("first")))
+			c.call("PUT", "/"+c.index+"/_settings", fmt.Sprintf(`{"index.blocks.%s":true}`, block))
+			p := makePoll(numbered(0, 50)...)
+			err := index(t, b, p)
+			require.Equal(t, logs.Unavailable, logs.KindOf(err), err)
+			require.Empty(t, verdictsOf(err)[logs.Permanent])
+			require.Contains(t, b.Stats().Held, "blocked by")
+			c.call("PUT", "/"+c.index+"/_settings", fmt.Sprintf(`{"index.blocks.%s":false}`, block))
+			require.NoError(t, index(t, b, p))
+			require.Equal(t, 51, c.count())
+			require.Empty(t, b.Stats().Held)
+		})
+	}
+}
+
+func TestRealClosedIndexHolds(t *testing.T) {
+	c := realCluster(t)
+	b := c.start()
+	require.NoError(t, index(t, b, makePoll("first")))
+	c.call("POST", "/"+c.index+"/_close", "")
+	p := makePoll(numbered(0, 5)...)
+	require.Equal(t, logs.Unavailable, logs.KindOf(index(t, b, p)))
+	c.call("POST", "/"+c.index+"/_open", "")
+	require.NoError(t, index(t, b, p))
+	require.Equal(t, 6, c.count())
+}
+
+// TestRealOddLines sends lines that are odd by their bytes: each is stored,
+// exactly once.
+func TestRealOddLines(t *testing.T) {
+	c := realCluster(t)
+	b := c.start()
+	var lines []string
+	for i := range 256 {
+		lines = append(lines, "byte "+string([]byte{byte(i)})+" in text", `{"s":"byte `+string([]byte{byte(i)})+` in an object"}`)
+	}
+	lines = append(lines,
+		`{}`, ` { } `, "{\n\"a1\"\r\n:\t1}", `[1]`, `"x"`, `null`, ``, "\r", `{"a2":"`+strings.Repeat("x", 40_000)+`"}`,
+		`{"a3":"\ud800"}`, `{"a3":"\u0000"}`, "{\"k\xff\":1}", "{\"\u2028a\":\"\ufeff\"}", "\ufeff{}", `{"a4":-0.0e-5}`,
+		`{"log":"text"}`, `{"log":{"file":"x","offset":"y"}}`, `{"log.file.path.x":1}`,
+		`{"logferry":[1,{"node":2}]}`, `{"host":{}}`, `{"host":null}`, `{"@timestamp":12}`, `{"@timestamp":1767225599123}`,
+		`{"@timestamp":"2026-01-02T03:04:05,123+0100"}`, `{"@timestamp":"2026-01-02"}`, `{"@timestamp":"2026-01-02T03:04"}`,
+		`{"@timestamp":"2026-01-02T03:04:05.123456789+01"}`, `{"@timestamp":["x"]}`, `{"@timestamp":null}`,
+		nested(`{"d":`, "{}", "}", 19), nested(`{"d":`, "1", "}", 21), strings.Repeat("[", 10_000),
+		`{"`+strings.Repeat("x.", 30)+`x":1}`, "\x1b[31mred\x1b[0m", "{\"create\":{\"_index\":\"other\"}}\n{}", "}\n{\"delete\":{\"_id\":1}}\n",
+	)
+	p := makePoll(lines...)
+	err := index(t, b, p)
+	var batch *logs.BatchError
+	if errors.As(err, &batch) {
+		for _, f := range batch.Failures() {
+			t.Errorf("%.200q: %v", lines[f.Index], f.Err)
+		}
+	}
+	require.NoError(t, err)
+	require.Equal(t, len(lines), c.count())
+	p.Reset()
+	require.NoError(t, index(t, b, p))
+	require.Equal(t, len(lines), c.count())
+}
+
+func TestRealDateNamesAndAliases(t *testing.T) {
+	c := realCluster(t)
+	client, err := NewClient(config.Elasticsearch{Addresses: []string{c.url}}, nil)
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	route := testRoute()
+	route.Index = c.index + "-{topic}-{+2006.01.02}"
+	b := startBulker(t, client, route)
+	require.NoError(t, index(t, b, makePoll(`{"ts":"2026-01-01T00:00:00Z"}`, `{"ts":"2026-01-02T00:00:00Z"}`, "x")))
+	c.index += "-web_log-2026.01.0*"
+	require.Equal(t, 3, c.count())
+}
