@@ -54,7 +54,8 @@ type fetched struct {
 // delivery is one message in flight, or waiting to come again.
 type delivery struct {
 	poll          *logs.Poll
-	msg           *message.Message // nil while it waits to come again
+	msg           *message.Message
+	end           context.CancelFunc // of the message's context
 	acked, nacked <-chan struct{}
 	next          kgo.EpochOffset // to commit when this and all before are acked
 	cost          int64
@@ -111,6 +112,7 @@ func (p *partition) run(ctx context.Context) {
 				// be committed either, and comes again elsewhere.
 				return
 			}
+			p.flight[0].end()
 			p.flight[0].acked, p.flight[0].nacked = nil, nil
 			p.pause.Reset(p.c.o.NackPause)
 		case <-p.pause.C:
@@ -168,6 +170,7 @@ func (p *partition) pop() {
 }
 
 func (p *partition) make(ctx context.Context, d *delivery) {
+	ctx, d.end = context.WithCancel(ctx)
 	d.msg = newMessage(d.poll, p.c.o.MaxRecords == 1)
 	d.msg.SetContext(ctx)
 	logs.AttachPoll(d.msg, d.poll)
@@ -206,6 +209,7 @@ func (p *partition) unready() {
 		recs[i] = p.ready.poll.Records[i].Original.(*original).rec
 	}
 	p.queue = append([]fetched{{recs: recs}}, p.queue...)
+	p.ready.end()
 	p.ready = nil
 }
 
@@ -218,6 +222,7 @@ func (p *partition) settled() {
 	if d.poll == nil {
 		return
 	}
+	d.end()
 	p.c.budget.free(d.cost)
 	p.c.counts.inFlight.Add(-1)
 	p.c.counts.messages.Add(1)

@@ -136,7 +136,7 @@ func TestPublisherFindsTheLineAfterTheLimitFell(t *testing.T) {
 	want := append([]string{"first"}, rest...)
 	want = append(want, rest...)
 	want = append(want, rest...)
-	require.Equal(t, want, valuesOf(read(t, cfg, "small", 1+3*99)))
+	require.ElementsMatch(t, want, valuesOf(read(t, cfg, "small", 1+3*99)))
 	careful := p.Stats().Careful
 	require.NotZero(t, careful)
 	require.NoError(t, p.Publish("small", batchMessage(context.Background(), batchOf("k", numbered(500)...))))
