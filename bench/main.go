@@ -106,7 +106,7 @@ func run(ctx context.Context, o options, out, log io.Writer) error {
 	return err
 }
 
-// build makes the programs from the module that the working directory is in.
+// build makes the programs, as they ship, from the module that the working directory is in.
 func (b *bench) build(ctx context.Context) error {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
@@ -123,8 +123,9 @@ func (b *bench) build(ctx context.Context) error {
 		}
 	}
 	bin := filepath.Join(b.tmp, "bin") + string(filepath.Separator)
-	build := exec.CommandContext(ctx, "go", append([]string{"build", "-o", bin}, packages...)...)
+	build := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", bin}, packages...)...)
 	build.Dir = strings.TrimSpace(string(root))
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as the image is
 	build.Stderr = b.log
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build: %w", err)
