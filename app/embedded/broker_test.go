@@ -93,3 +93,31 @@ func TestBrokerGoesOnWhereItStopped(t *testing.T) {
 		require.NoError(t, b.Close())
 	}
 }
+
+func TestSweeperKeepsWhatIsNotRead(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	b := startBroker(t, t.TempDir())
+	const n = 20_000
+	fillBroker(ctx, t, b.Addr(), n) // group g has read half of t
+	c := kafkaClient(t, b.Addr())
+	defer c.Close()
+	require.NoError(t, c.ProduceSync(ctx, &kgo.Record{Topic: "nobody", Value: make([]byte, 10_000)}).FirstErr())
+	admin := kadm.NewClient(c)
+	s := &sweeper{addr: b.Addr(), logger: testLogger(t)}
+	start := func(topic string) int64 {
+		t.Helper()
+		starts, err := admin.ListStartOffsets(ctx, "t", "c", "nobody")
+		require.NoError(t, err)
+		at, ok := starts.Lookup(topic, 0)
+		require.True(t, ok)
+		return at.Offset
+	}
+	require.NoError(t, s.sweep(ctx, admin, 1<<30))
+	require.EqualValues(t, 0, start("t"))
+	require.NoError(t, s.sweep(ctx, admin, 1))
+	require.EqualValues(t, n/2, start("t"))
+	require.EqualValues(t, 0, start("c"), "compacted")
+	require.EqualValues(t, 0, start("nobody"), "never read")
+	requireBrokerHolds(ctx, t, b.Addr(), n)
+}

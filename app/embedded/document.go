@@ -72,13 +72,17 @@ type plan struct {
 	index   string
 	names   []string // of the parsed fields
 	renamed []string // what each is called in the row
+	order   []int    // of the row: by name, as the storage sorts it; indexField is the index
 	time    int      // which one is @timestamp, -1 for none
 	message []int    // which ones may be the text, the best first
 	stream  []int    // which ones are in streamFields
 	doubled bool     // two fields come out under one name
 }
 
-const maxPlans = 16
+const (
+	maxPlans   = 16
+	indexField = -1
+)
 
 // row parses d.source, sets d.time and adds the document to rows. arrival is the
 // time of a document that has none. On a refusal nothing is added.
@@ -96,22 +100,27 @@ func (m *mapper) row(rows *logstorage.LogRows, d *document, arrival int64) *refu
 	if r != nil {
 		return r
 	}
-	d.time = arrival
-	m.fields = append(m.fields[:0],
-		logstorage.Field{Name: "index", Value: d.index},
-		logstorage.Field{Name: "_id", Value: d.id})
+	fields := m.parser.Fields
 	text := -1
 	for _, i := range p.message {
-		if m.parser.Fields[i].Value != "" {
+		if fields[i].Value != "" {
 			text = i
 			break
 		}
 	}
+	d.time = arrival
+	m.fields = append(m.fields[:0], logstorage.Field{Name: "_msg"}, logstorage.Field{Name: "_id", Value: d.id})
 	size := 64 + len(d.index) + len(d.id)
-	for i := range m.parser.Fields {
-		f := logstorage.Field{Name: p.renamed[i], Value: m.parser.Fields[i].Value}
+	for _, i := range p.order {
+		if i == indexField {
+			m.fields = append(m.fields, logstorage.Field{Name: "index", Value: d.index})
+			continue
+		}
+		f := logstorage.Field{Name: p.renamed[i], Value: fields[i].Value}
+		size += 2 + len(f.Name) + len(f.Value)
 		if i == text {
-			f.Name = "_msg"
+			m.fields[0].Value = f.Value
+			continue
 		}
 		if i == p.time {
 			if t, ok := parseTime(f.Value); ok {
@@ -119,11 +128,7 @@ func (m *mapper) row(rows *logstorage.LogRows, d *document, arrival int64) *refu
 				continue
 			}
 		}
-		size += 2 + len(f.Name) + len(f.Value)
 		m.fields = append(m.fields, f)
-	}
-	if p.doubled {
-		m.fields = joinDoubled(m.fields)
 	}
 	if size > maxRowBytes {
 		return tooLarge(d, size)
@@ -133,7 +138,10 @@ func (m *mapper) row(rows *logstorage.LogRows, d *document, arrival int64) *refu
 		if size+len(preview) > maxRowBytes {
 			preview = preview[:previewBytes]
 		}
-		m.fields = append(m.fields, logstorage.Field{Name: "_msg", Value: asString(preview)})
+		m.fields[0].Value = asString(preview)
+	}
+	if p.doubled {
+		m.fields = joinDoubled(m.fields)
 	}
 	d.opens = m.opens(p, d)
 	rows.MustAdd(logstorage.TenantID{}, d.time, m.fields, nil)
@@ -202,11 +210,14 @@ func (m *mapper) plan(d *document) (*plan, *refusal) {
 			}
 		}
 	}
+	p.order = append(p.order, indexField)
 	for i, name := range p.renamed {
+		p.order = append(p.order, i)
 		if slices.Contains(streamFields[:], name) {
 			p.stream = append(p.stream, i)
 		}
 	}
+	slices.SortStableFunc(p.order, func(i, j int) int { return strings.Compare(p.rowName(i), p.rowName(j)) })
 	if !m.known.add(p.index, p.renamed) {
 		return nil, tooManyFields(d)
 	}
@@ -217,6 +228,13 @@ func (m *mapper) plan(d *document) (*plan, *refusal) {
 	m.plans[last] = p
 	m.plans[0], m.plans[last] = p, m.plans[0]
 	return p, nil
+}
+
+func (p *plan) rowName(i int) string {
+	if i == indexField {
+		return "index"
+	}
+	return p.renamed[i]
 }
 
 func (p *plan) fits(index string, fields []logstorage.Field) bool {

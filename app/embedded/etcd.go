@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"google.golang.org/grpc"
 )
 
 const (
@@ -41,7 +43,8 @@ type EtcdOptions struct {
 type Etcd struct {
 	server   *embed.Etcd
 	endpoint string
-	running  *atomic.Bool // what it logs is worth reading
+	running  *atomic.Bool       // what it logs is worth reading
+	cutOff   context.CancelFunc // ends the streams of clients
 }
 
 // StartEtcd starts etcd on o.Dir and returns when it takes writes. What it logs
@@ -61,8 +64,11 @@ func StartEtcd(o EtcdOptions) (*Etcd, error) {
 	running := new(atomic.Bool)
 	cfg := etcdConfig(o, addr)
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapToSlog(o.Logger.With("server", "etcd"), running))
+	streams, cutOff := context.WithCancel(context.Background())
+	cfg.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(streams))}
 	server, err := embed.StartEtcd(cfg)
 	if err != nil {
+		cutOff()
 		return nil, fmt.Errorf("start etcd in %s: %w", o.Dir, err)
 	}
 	timeout := time.NewTimer(etcdStartTimeout)
@@ -70,13 +76,14 @@ func StartEtcd(o EtcdOptions) (*Etcd, error) {
 	select {
 	case <-server.Server.ReadyNotify():
 		running.Store(true)
-		return &Etcd{server: server, endpoint: addr, running: running}, nil
+		return &Etcd{server: server, endpoint: addr, running: running, cutOff: cutOff}, nil
 	case err = <-server.Err():
 	case <-server.Server.StopNotify():
 		err = fmt.Errorf("it stopped by itself")
 	case <-timeout.C:
 		err = fmt.Errorf("not ready after %v", etcdStartTimeout)
 	}
+	cutOff()
 	server.Close()
 	return nil, fmt.Errorf("start etcd in %s: %w", o.Dir, err)
 }
@@ -88,9 +95,28 @@ func (e *Etcd) Endpoint() string { return e.endpoint }
 // connected are cut off.
 func (e *Etcd) Close() error {
 	e.running.Store(false)
+	e.cutOff()
 	e.server.Close()
 	return nil
 }
+
+// endWith ends streams with ctx: a client that watches would otherwise hold up
+// Close for the five seconds that etcd gives it.
+func endWith(ctx context.Context) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+		own, cancel := context.WithCancel(stream.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		return handle(srv, endingStream{stream, own})
+	}
+}
+
+type endingStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s endingStream) Context() context.Context { return s.ctx }
 
 func etcdConfig(o EtcdOptions, addr string) *embed.Config {
 	host, _, _ := net.SplitHostPort(addr)

@@ -37,3 +37,20 @@ func TestEtcdGoesOnWhereItStopped(t *testing.T) {
 		require.NoError(t, e.Close())
 	}
 }
+
+func TestEtcdCutsWatchersOff(t *testing.T) {
+	ctx := context.Background()
+	e, err := StartEtcd(EtcdOptions{Dir: t.TempDir(), Addr: "127.0.0.1:0", Logger: testLogger(t)})
+	require.NoError(t, err)
+	c := etcdClient(t, e.Endpoint())
+	defer c.Close()
+	watch := c.Watch(ctx, "k")
+	_, err = c.Put(ctx, "k", "v")
+	require.NoError(t, err)
+	require.Len(t, (<-watch).Events, 1)
+	start := time.Now()
+	require.NoError(t, e.Close())
+	t.Logf("closed in %v", time.Since(start))
+	_, err = StartEtcd(EtcdOptions{Dir: t.TempDir(), Addr: "127.0.0.1", Logger: testLogger(t)})
+	require.ErrorContains(t, err, "127.0.0.1")
+}

@@ -35,7 +35,7 @@ func (h *idHasher) key(index, id string) idKey {
 }
 
 // idSet is the set of all ids ever stored, in files that are mapped into
-// memory: 12 bytes an id at a load of 53 to 80 percent, which the kernel may
+// memory: 12 bytes an id at a load of 40 to 80 percent, which the kernel may
 // write out and take back. What a killed process has put in is there at the
 // next start. One goroutine uses it at a time.
 type idSet struct {
@@ -121,12 +121,12 @@ func (s *idSet) mapIn(i int) error {
 	return nil
 }
 
-// grow writes the shard anew, half as big again. The new file is written and
+// grow writes the shard anew, twice as big. The new file is written and
 // not mapped, so that a full disk is an error here and not a fault at a later
 // store; and renamed over the old one, which is whole until then.
 func (s *idSet) grow(i int) error {
 	old := &s.shards[i]
-	bigger := newShard(old.slots + old.slots/2)
+	bigger := newShard(2 * old.slots)
 	for n := range old.slots {
 		if k := old.at(n); k != (idKey{}) {
 			bigger.add(k)

@@ -70,6 +70,9 @@ type Store struct {
 	known   fieldNames
 	mappers sync.Pool // of *mapper
 
+	streams streamSet
+	fresh   atomic.Bool // there are new streams since the last flush
+
 	appended atomic.Int64 // documents written to the journal since the start
 	stop     context.CancelFunc
 	keeper   sync.WaitGroup
@@ -182,6 +185,9 @@ func (s *Store) put(b *batch) error {
 	for _, rows := range b.rows {
 		s.logs.add(rows)
 	}
+	if s.streams.add(b.mapper.opened) {
+		s.fresh.Store(true)
+	}
 	return nil
 }
 
@@ -222,8 +228,10 @@ func (s *Store) accept(b *batch) error {
 	return nil
 }
 
-// keep brings the journal to the disk every second, and empties it when all
-// that it holds is in the storage's files.
+// keep does three things every second. It brings the journal to the disk. It
+// empties it when all that it holds is in the storage's files. It makes new
+// streams visible: rows show up by themselves, but for a query that has found a
+// stream missing the storage remembers so for ten seconds.
 func (s *Store) keep(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
@@ -234,6 +242,9 @@ func (s *Store) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if s.fresh.Swap(false) {
+			s.logs.flush()
 		}
 		appended := s.appended.Load()
 		if appended != seen {

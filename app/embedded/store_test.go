@@ -2,13 +2,18 @@ package embedded
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -142,3 +147,45 @@ func TestRepeatsAreConflictsAlsoAfterARestart(t *testing.T) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+func TestJournalIsEmptiedOnceAllIsInFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := startStore(t, dir)
+	bulk(t, s, action("i", "1"), `{"message":"x"}`, action("i", "2"), `{"@timestamp":"2001-02-03T04:05:06Z"}`)
+	require.NotZero(t, s.journal.size)
+	require.NoError(t, s.emptyJournal(context.Background(), 0))
+	require.NotZero(t, s.journal.size, "nothing can be in files yet")
+	require.NoError(t, s.emptyJournal(context.Background(), time.Minute))
+	require.Zero(t, s.journal.size)
+	onDisk, err := s.logs.filed()
+	require.NoError(t, err)
+	require.EqualValues(t, 2, onDisk.rows)
+	require.NotZero(t, onDisk.entries)
+	require.Equal(t, []int{409, 201}, ptr(bulk(t, s, action("i", "1"), `{}`, action("i", "3"), `{}`)).statuses())
+}
+
+func TestRemovedDocumentsMayComeAgain(t *testing.T) {
+	dir := t.TempDir()
+	s := startStore(t, dir)
+	bulk(t, s, action("i", "1"), `{}`)
+	require.NoError(t, s.Close())
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "logs")))
+	s = startStore(t, dir)
+	require.Equal(t, []int{201}, ptr(bulk(t, s, action("i", "1"), `{}`)).statuses())
+	require.Equal(t, 1, count(t, s, "i"))
+}
+
+// A document is seen without being asked for twice: nobody calls _refresh.
+func TestDocumentsShowUpByThemselves(t *testing.T) {
+	s := startStore(t, t.TempDir())
+	bulk(t, s, action("i", "1"), `{"message":"here I am"}`)
+	start := time.Now()
+	require.Eventually(t, func() bool {
+		var found atomic.Int64
+		err := s.logs.query(context.Background(), `{index="i"} "here I am"`, 0, maxTime, func(columns [][]string) {
+			found.Add(int64(len(columns[0])))
+		}, "_msg")
+		return err == nil && found.Load() == 1
+	}, 30*time.Second, 20*time.Millisecond)
+	t.Logf("after %v", time.Since(start))
+}

@@ -6,10 +6,35 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/logstorage"
 )
+
+// streamSet remembers streams, each by its day and fields.
+type streamSet struct {
+	mu   sync.Mutex
+	seen map[string]struct{}
+}
+
+const maxStreams = 10_000 // remembered; to forget one costs a flush
+
+// add tells whether one of the streams is new.
+func (s *streamSet) add(streams map[string]struct{}) (fresh bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil || len(s.seen) > maxStreams {
+		s.seen = make(map[string]struct{})
+	}
+	for k := range streams {
+		if _, ok := s.seen[k]; !ok {
+			s.seen[k] = struct{}{}
+			fresh = true
+		}
+	}
+	return fresh
+}
 
 // repairStreams makes sure that the storage knows the streams of all documents
 // in the journal. It runs before the storage is opened.

@@ -35,7 +35,7 @@ var vlogsFlags = map[string]string{
 	// again after a kill, and how long a bulk waits when the journal is full.
 	"inmemoryDataFlushInterval":     "1s",
 	"storage.minFreeDiskSpaceBytes": "128MiB",
-	"memory.allowedBytes":           "256MiB",
+	"memory.allowedBytes":           "128MiB",
 	"http.disableCORS":              "true", // or any web page could read the logs
 	"loggerLevel":                   "WARN",
 	"loggerDisableTimestamps":       "true",
