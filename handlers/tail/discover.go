@@ -74,6 +74,10 @@ func (s *Source) shared(has, asks *input, path string) {
 func (s *Source) observe(f *file, st stat) {
 	if st.size != f.size || st.mtime != f.mtime {
 		s.nudge(f)
+		if f.want && !f.busy && f.size >= 0 && s.suspects[f] == nil {
+			f.size = st.size // to know what waits; its turn will look itself
+			s.measure(f)
+		}
 	}
 }
 
@@ -126,7 +130,7 @@ func (s *Source) resume(in *input, path string, fd int, st stat, first []byte, b
 	case !e.head.covers(first) || !tailStands(fd, e.acked.pos, e.tail):
 		why = whyRewritten
 	}
-	f := &file{entry: *e, in: in, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos}
+	f := &file{entry: *e, in: in, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: true}
 	f.dirty, f.path, f.left = false, path, 0
 	s.follow(f, fd)
 	if why == whyNone {
@@ -138,25 +142,33 @@ func (s *Source) resume(in *input, path string, fd int, st stat, first []byte, b
 
 // fresh follows a file that nobody has seen before.
 func (s *Source) fresh(in *input, path string, fd int, st stat, first []byte, born int64) *file {
-	f := &file{in: in, size: -1, entry: entry{inode: st.inode, born: born, gen: 1, path: path}}
-	at1 := born
-	if at1 == 0 {
-		at1 = s.now.UnixNano()
-	}
-	f.name = nameOf(st.inode, at1)
+	f := &file{in: in, size: -1, entry: entry{
+		name: s.nameFor(st.inode, born), gen: 1, inode: st.inode, born: born, path: path,
+	}}
 	if in.startEnd {
 		s.startAtEnd(f, fd, st, first)
 	}
+	s.log.Debug("file found", "path", path, "file", f.key(), "size", st.size)
 	s.follow(f, fd)
 	s.touch(&f.entry)
 	s.urgent = true
 	return f
 }
 
+// nameFor gives a file the text of its identity. A file system that does not
+// tell when a file was created leaves us with now.
+func (s *Source) nameFor(id inode, born int64) string {
+	if born == 0 {
+		born = s.now.UnixNano()
+	}
+	return nameOf(id, born)
+}
+
 // follow adds f to what is followed, and gives it fd.
 func (s *Source) follow(f *file, fd int) {
 	s.files[f.inode] = f
 	f.seen = s.tree.seq
+	s.indexHead(f)
 	s.hold(f, fd)
 }
 
@@ -180,7 +192,7 @@ func (s *Source) startAtEnd(f *file, fd int, st stat, first []byte) {
 	if _, err := pread(fd, before, pos-int64(len(before))); err != nil {
 		return
 	}
-	f.head = printOf(first)
+	f.head, f.checked = printOf(first), true
 	f.read, f.acked, f.dry = at(pos), at(pos), pos
 	f.before, f.tail = tailHash(before), tailHash(before)
 }

@@ -49,6 +49,12 @@ type file struct {
 	retired  bool // it ended: only its batches are awaited
 	followed bool // the same inode is followed as the next generation
 
+	checked bool // it is no copy of a file that was cut off
+	orphan  bool // it was cut off, and waits for its copy
+
+	lost    int64  // bytes cut off before they were read
+	marks   *marks // where the last batches ended
+	indexed print  // in the source's index of heads
 	seen    uint32 // scan that saw path name it
 	altSeen uint32 // scan that saw alt name it
 	alt     string

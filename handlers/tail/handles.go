@@ -28,7 +28,8 @@ func (s *Source) makeRoom() bool {
 			f = newer
 		}
 	}
-	return s.open.n < s.maxOpen
+	s.starved = s.open.n >= s.maxOpen
+	return !s.starved
 }
 
 // hold gives f an open descriptor.
@@ -45,7 +46,7 @@ func (s *Source) closeFile(f *file) {
 	f.in.drop(f)
 	unix.Close(f.fd)
 	f.fd = -1
-	f.origin = nil
+	f.origin, f.marks = nil, nil
 	s.open.remove(f)
 }
 

@@ -18,6 +18,8 @@ import (
 	"github.com/logferry/logferry/handlers/logs"
 )
 
+var discard = slog.New(slog.DiscardHandler)
+
 // got is one line as a consumer saw it.
 type got struct {
 	text  string
@@ -47,10 +49,13 @@ type rig struct {
 }
 
 func newRig(t testing.TB) *rig {
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
 	root := t.TempDir()
 	r := &rig{t: t, dir: filepath.Join(root, "logs"), data: filepath.Join(root, "data")}
 	require.NoError(t, os.Mkdir(r.dir, 0o755))
-	r.o = Options{Node: "n1", Dir: r.data, Logger: slog.New(slog.DiscardHandler)}
+	r.o = Options{Node: "n1", Dir: r.data, Logger: discard}
 	r.inputs = []config.Input{r.input("in", "*.log")}
 	t.Cleanup(r.kill)
 	return r

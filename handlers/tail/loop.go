@@ -14,8 +14,13 @@ type state struct {
 	ordered []*input // the configured ones, in the configuration's order
 	turnOf  int      // index in ordered of the input whose turn is next
 
-	files      map[inode]*file  // what is followed, by the name the kernel has for it
-	retired    map[*file]bool   // ended, with batches in flight
+	files      map[inode]*file     // what is followed, by the name the kernel has for it
+	retired    map[*file]bool      // ended, with batches in flight
+	orphans    map[*file]time.Time // cut off, waiting for their copy until then
+	suspects   map[*file]*file     // new files that seem to be copies of known ones
+	unchecked  []*file             // new files that cannot be decided about yet
+	heads      map[print][]*file   // files that were read, by their first bytes
+	scanning   bool
 	gone       map[*file]bool   // without a name, read to their end
 	past       map[inode]*entry // what the checkpoint knows and nobody follows
 	known      map[string]bool  // inputs that were scanned before
@@ -24,6 +29,7 @@ type state struct {
 	siblingsOf uint32                       // by this scan
 	open       openFiles
 	maxOpen    int
+	starved    bool // a file could not be opened for want of handles
 	said       map[string]bool
 
 	idle     int // readers without a turn
@@ -52,16 +58,18 @@ type state struct {
 	draining []chan error
 	stopped  bool // nothing is read any more
 	closed   bool
+	crashing bool // tests: end as a killed process does
 
-	now      time.Time
-	scanAt   time.Time
-	scanned  time.Time     // when the last scan ended
-	scanTook time.Duration // and what it took
-	goneAt   time.Time
-	flushAt  time.Time
-	statsAt  time.Time
-	tally    Stats
-	changed  bool // tally differs from what was published
+	now       time.Time
+	scanAt    time.Time
+	scanned   time.Time     // when the last scan ended
+	scanTook  time.Duration // and what it took
+	goneAt    time.Time
+	suspectAt time.Time // when suspects and orphans are looked at
+	flushAt   time.Time
+	statsAt   time.Time
+	tally     Stats
+	changed   bool // tally differs from what was published
 }
 
 func (st *state) init(s *Source, c *checkpoint) {
@@ -70,6 +78,9 @@ func (st *state) init(s *Source, c *checkpoint) {
 		files:     map[inode]*file{},
 		retired:   map[*file]bool{},
 		gone:      map[*file]bool{},
+		orphans:   map[*file]time.Time{},
+		suspects:  map[*file]*file{},
+		heads:     map[print][]*file{},
 		past:      c.entries,
 		known:     c.inputs,
 		said:      map[string]bool{},
@@ -115,7 +126,10 @@ func (s *Source) Run(ctx context.Context) error {
 	if s.writing {
 		s.wrote(<-s.written)
 	}
-	err := s.lastWrite(writes)
+	var err error
+	if !s.crashing {
+		err = s.lastWrite(writes)
+	}
 	close(writes)
 	<-keeping
 	s.keeper.close()
@@ -187,6 +201,10 @@ func (s *Source) due() {
 		if len(s.gone) > 0 && !s.now.Before(s.goneAt) {
 			s.checkGone()
 		}
+		if len(s.suspects)+len(s.orphans) > 0 && !s.now.Before(s.suspectAt) {
+			s.checkSuspects()
+		}
+		s.recheck()
 	}
 	s.retryLater()
 	if s.pendingWrite() && !s.writing && (s.urgent || !s.now.Before(s.flushAt)) {
@@ -211,6 +229,9 @@ func (s *Source) next() time.Time {
 		sooner(s.scanAt)
 		if len(s.gone) > 0 {
 			sooner(s.goneAt)
+		}
+		if len(s.suspects)+len(s.orphans) > 0 {
+			sooner(s.suspectAt)
 		}
 	}
 	for _, r := range s.later {

@@ -136,7 +136,7 @@ func (s *Source) adopt() {
 		if in == nil || s.tree.unsure(e.path) {
 			continue
 		}
-		f := &file{entry: *e, in: in, fd: -1, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos}
+		f := &file{entry: *e, in: in, fd: -1, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: true}
 		f.dirty = false
 		if !s.sibling(f) {
 			e.left = s.now.Unix()
@@ -230,7 +230,7 @@ func (s *Source) end(f *file) {
 // forget drops a file that ended or that nobody wants, once nothing of it is
 // under way. Its entry stays for as long as it may come back.
 func (s *Source) forget(f *file) {
-	if f.busy || !f.retired && !f.released && !f.spoiled {
+	if f.busy || f.orphan || !f.retired && !f.released && !f.spoiled {
 		return
 	}
 	for _, p := range f.flight {
@@ -239,8 +239,10 @@ func (s *Source) forget(f *file) {
 		}
 	}
 	s.closeFile(f)
+	s.dropHead(f)
 	delete(s.gone, f)
 	delete(s.retired, f)
+	delete(s.suspects, f)
 	f.in.drop(f)
 	current := s.files[f.inode] == f
 	if current {
@@ -272,16 +274,20 @@ const (
 
 // beginAgain follows the same inode as a new generation, from its start.
 func (s *Source) beginAgain(f *file, why reason) *file {
-	g := &file{in: f.in, fd: -1, size: -1, entry: entry{
+	g := &file{in: f.in, fd: -1, size: -1, checked: true, entry: entry{
 		name: f.name, gen: f.gen + 1, inode: f.inode, born: f.born, path: f.path,
 	}}
+	if own := s.nameFor(f.inode, f.born); own != f.name {
+		// f went on in this file, whose generations are not f's.
+		g.name, g.gen = own, 1
+	}
 	return s.succeed(f, g, f.fd, why)
 }
 
 // replace follows the file that has f's inode and name now, but is another.
 func (s *Source) replace(f *file, fd int, born int64) *file {
-	g := &file{in: f.in, fd: -1, size: -1, entry: entry{
-		name: nameOf(f.inode, born), gen: 1, inode: f.inode, born: born, path: f.path,
+	g := &file{in: f.in, fd: -1, size: -1, checked: true, entry: entry{
+		name: s.nameFor(f.inode, born), gen: 1, inode: f.inode, born: born, path: f.path,
 	}}
 	return s.succeed(f, g, fd, whyReplaced)
 }
@@ -296,11 +302,7 @@ func (s *Source) succeed(f, g *file, fd int, why reason) *file {
 		s.tally.Replaced++
 	}
 	s.log.Info("file begins again", "path", f.path, "file", g.key(), "reason", why.String(), "after", f.read.pos)
-	if lost := f.size - f.read.pos; lost > 0 {
-		s.tally.LostBytes += uint64(lost)
-		s.log.Warn("bytes were cut off before they were read",
-			"path", f.path, "file", f.key(), "from", f.read.pos, "to", f.size, "bytes", lost)
-	}
+	f.lost = f.unread()
 	g.seen, g.gone, g.changed = f.seen, f.gone, s.now
 	if f.gone {
 		s.gone[g] = true
@@ -311,12 +313,16 @@ func (s *Source) succeed(f, g *file, fd int, why reason) *file {
 		f.fd = -1
 	}
 	f.followed = true
+	f.orphan = f.read.pos > 0
 	s.end(f)
 	s.files[g.inode] = g
 	s.measureInput(g, 1)
 	s.hold(g, fd)
 	s.touch(&g.entry)
 	s.urgent = true
+	if f.orphan {
+		s.awaitCopy(f)
+	}
 	s.nudge(g)
 	return g
 }

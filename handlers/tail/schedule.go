@@ -34,8 +34,8 @@ func (s *Source) enqueue(f *file) {
 		f.size = -1 // the next scan tries again
 		return
 	}
-	if f.fd < 0 { // it began again as another file
-		return
+	if f.fd < 0 || f.busy || f.queued || !s.original(f) {
+		return // it began again as another file, or may be a copy
 	}
 	// What has no name any more is the oldest of its name: it goes first.
 	f.in.push(f, f.gone && f.size < 0)
@@ -94,7 +94,7 @@ func (s *Source) room(in *input, need int) (bytes, lines int, cost int64) {
 	free := s.o.MaxInFlightBytes - used
 	may := (free - in.held - in.reserved) / 2
 	if used == 0 {
-		may = max(free, minTurn) // one batch at a time always goes
+		may = max(may, minTurn) // one batch at a time always goes
 	}
 	least := [...]int{16, 128, 1024} // lines without which a buffer is wasted
 	for class := len(sizes) - 1; class >= 0; class-- {
@@ -153,6 +153,10 @@ func (s *Source) turnEnded(t *turn) {
 	switch t.verdict {
 	case handOut:
 		f.read, f.before = t.to, t.after
+		if f.marks == nil {
+			f.marks = &marks{}
+		}
+		f.marks.add(t.to.pos, t.after)
 		s.grew(f, t.head)
 		f.active = s.now
 		s.open.touch(f)
@@ -176,12 +180,17 @@ func (s *Source) turnEnded(t *turn) {
 	}
 	s.measure(f)
 	s.enqueue(f)
+	if s.starved && f.idle() {
+		s.starved = false
+		s.scanSoon(0)
+	}
 }
 
 // grew takes a longer print of f's first bytes.
 func (s *Source) grew(f *file, head print) {
 	if head != f.head {
 		f.head = head
+		s.indexHead(f)
 		s.touch(&f.entry)
 	}
 }

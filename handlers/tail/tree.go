@@ -154,6 +154,7 @@ func (s *Source) scan() {
 	t.seq++
 	t.failed = t.failed[:0]
 	t.names = 0
+	s.scanning = true
 	for _, f := range t.bases {
 		s.scanFolder(f)
 	}
@@ -170,6 +171,8 @@ func (s *Source) scan() {
 	}
 	s.settleNames()
 	s.adopt()
+	s.scanning = false
+	s.recheck()
 	for _, in := range s.ordered {
 		in.startEnd = false
 		s.markKnown(in.name)

@@ -1,0 +1,318 @@
+package tail
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A file that is rotated by copying it and cutting it off ends here and goes
+// on in its copy. Until it is cut, the copy looks like a new file; afterwards
+// nothing is left to compare the copy with. So a new file that begins as a
+// known one does, and is called after it, waits (a suspect); and a generation
+// that was cut off waits for its copy to turn up (an orphan).
+
+const (
+	// maxAlike bounds how many files with the same beginning are compared.
+	maxAlike = 32
+	// compared is how many bytes at the end of a copy are compared.
+	compared = 4 << 10
+	// minOrphan is how long a generation waits for its copy at least: a scan
+	// and a bit more.
+	minOrphan = 3 * time.Second
+)
+
+// mark is a position that a batch ended at, and a hash of what stands before.
+type mark struct {
+	pos  int64
+	tail uint64
+}
+
+// marks are the last few of a file: the copy may end before what was read.
+type marks struct {
+	at [16]mark
+	n  int
+}
+
+func (m *marks) add(pos int64, tail uint64) {
+	m.at[m.n%len(m.at)] = mark{pos, tail}
+	m.n++
+}
+
+// indexHead lets files be found by their first bytes.
+func (s *Source) indexHead(f *file) {
+	if f.head.size == 0 || f.indexed == f.head {
+		return
+	}
+	s.dropHead(f)
+	if alike := s.heads[f.head]; len(alike) < maxAlike {
+		s.heads[f.head] = append(alike, f)
+		f.indexed = f.head
+	}
+}
+
+func (s *Source) dropHead(f *file) {
+	if f.indexed.size == 0 {
+		return
+	}
+	alike := s.heads[f.indexed]
+	for i, g := range alike {
+		if g == f {
+			alike[i] = alike[len(alike)-1]
+			alike[len(alike)-1] = nil
+			alike = alike[:len(alike)-1]
+			break
+		}
+	}
+	if len(alike) == 0 {
+		delete(s.heads, f.indexed)
+	} else {
+		s.heads[f.indexed] = alike
+	}
+	f.indexed = print{}
+}
+
+// original decides whether the new file f is one of its own. If not, or if
+// that is not known yet, f is not to be read now.
+func (s *Source) original(f *file) bool {
+	if f.checked {
+		return true
+	}
+	if s.suspects[f] != nil {
+		return false
+	}
+	if s.scanning {
+		// What f may be a copy of is perhaps looked at next.
+		s.unchecked = append(s.unchecked, f)
+		return false
+	}
+	first, err := firstBytes(f.fd)
+	if err != nil || len(first) == 0 {
+		return true // the turn finds out
+	}
+	for size := 1; size <= len(first); size *= 2 {
+		alike := s.heads[printOf(first[:size])]
+		for i := 0; i < len(alike); i++ {
+			o := alike[i]
+			if o == f || o.read.pos == 0 || o.spoiled || o.released || !related(o.path, f.path) {
+				continue
+			}
+			if !o.orphan {
+				if o.busy {
+					s.unchecked = append(s.unchecked, f)
+					return false
+				}
+				if o.fd < 0 {
+					continue
+				}
+				if sameEnd(o.fd, f.fd) {
+					s.suspects[f] = o
+					f.changed = s.now
+					s.suspectAt = s.now
+					return false
+				}
+				if stands(o) {
+					continue
+				}
+				s.beginAgain(o, whyTruncated)
+				alike = s.heads[printOf(first[:size])]
+				i = -1
+				if !o.orphan {
+					continue
+				}
+			}
+			if s.claim(o, f) {
+				return false
+			}
+			if s.allRead(o, f) {
+				break
+			}
+		}
+	}
+	f.checked = true
+	return true
+}
+
+// recheck decides about the files that could not be decided about.
+func (s *Source) recheck() {
+	if len(s.unchecked) == 0 {
+		return
+	}
+	files := s.unchecked
+	s.unchecked = nil
+	for _, f := range files {
+		s.enqueue(f)
+	}
+}
+
+// related says whether one file's name is made of the other's, as names of
+// rotated files are: app.log, app.log.1, app-20260102.log, app.1.log.
+func related(name, copied string) bool {
+	a, b := filepath.Base(name), filepath.Base(copied)
+	if i := strings.LastIndexByte(a, '.'); i > 0 {
+		a = a[:i]
+	}
+	return strings.HasPrefix(b, a)
+}
+
+// sameEnd says whether two files are the same as far as both go, by the last
+// bytes of that.
+func sameEnd(a, b int) bool {
+	x, errX := fstat(a)
+	y, errY := fstat(b)
+	if errX != nil || errY != nil {
+		return false
+	}
+	end := min(x.size, y.size)
+	n := min(end, compared)
+	if n == 0 {
+		return false
+	}
+	p, q := make([]byte, n), make([]byte, n)
+	i, errX := pread(a, p, end-n)
+	j, errY := pread(b, q, end-n)
+	return errX == nil && errY == nil && int64(i) == n && int64(j) == n && bytes.Equal(p, q)
+}
+
+// stands says whether an open file still is what was read of it.
+func stands(f *file) bool {
+	st, err := fstat(f.fd)
+	return err == nil && st.size >= f.read.pos && tailStands(f.fd, f.read.pos, f.before)
+}
+
+// claim lets the orphan o go on in its copy c, if that is what c is.
+func (s *Source) claim(o, c *file) bool {
+	st, err := fstat(c.fd)
+	if err != nil || st.size < o.read.pos || !tailStands(c.fd, o.read.pos, o.before) {
+		return false
+	}
+	s.log.Info("copy of a truncated file goes on where that was left", "path", c.path, "file", o.key(), "from", o.read.pos)
+	s.tally.Copies++
+	fd, in := c.fd, c.in
+	in.drop(c)
+	s.open.remove(c)
+	c.fd = -1
+	s.measureInput(c, -1)
+	s.drop(c)
+
+	o.orphan, o.retired, o.followed = false, false, false
+	delete(s.retired, o)
+	delete(s.orphans, o)
+	o.inode, o.born, o.path, o.origin = c.inode, c.born, c.path, nil
+	o.in, o.lag, o.size, o.lost = in, 0, -1, 0
+	o.gone, o.deleted, o.changed, o.seen, o.last = c.gone, c.deleted, s.now, c.seen, false
+	if o.gone {
+		s.gone[o] = true
+	}
+	s.files[o.inode] = o
+	s.measureInput(o, 1)
+	s.hold(o, fd)
+	s.touch(&o.entry)
+	s.nudge(o)
+	return true
+}
+
+// drop forgets a new file of which nothing was read, as if it had never been.
+func (s *Source) drop(c *file) {
+	c.retired = true
+	delete(s.suspects, c)
+	delete(s.gone, c)
+	if s.files[c.inode] == c {
+		delete(s.files, c.inode)
+	}
+	s.dropHead(c)
+	s.remove(&c.entry)
+}
+
+// allRead puts c, a copy that ends before what was read of o, at its end.
+func (s *Source) allRead(o, c *file) bool {
+	st, err := fstat(c.fd)
+	if err != nil || o.marks == nil || st.size >= o.read.pos {
+		return false
+	}
+	for _, m := range o.marks.at {
+		if m.pos == 0 || m.pos > st.size || !tailStands(c.fd, m.pos, m.tail) {
+			continue
+		}
+		before := make([]byte, min(st.size, overlap))
+		if n, err := pread(c.fd, before, st.size-int64(len(before))); err != nil || n < len(before) {
+			return false
+		}
+		s.tally.Copies++
+		c.read, c.acked, c.dry = at(st.size), at(st.size), st.size
+		c.before = tailHash(before)
+		c.tail = c.before
+		if first, err := firstBytes(c.fd); err == nil {
+			c.head = printOf(first)
+			s.indexHead(c)
+		}
+		s.touch(&c.entry)
+		return true
+	}
+	return false
+}
+
+// awaitCopy lets a generation that was cut off wait for its copy.
+func (s *Source) awaitCopy(f *file) {
+	wait := max(f.in.cfg.RotateWait.D(), minOrphan)
+	f.orphan = true
+	s.orphans[f] = s.now.Add(wait)
+	for c, o := range s.suspects {
+		if o != f {
+			continue
+		}
+		if s.claim(f, c) {
+			return
+		}
+		delete(s.suspects, c)
+		s.allRead(f, c)
+		c.checked = true
+		s.nudge(c)
+	}
+}
+
+// checkSuspects lets suspects go that nothing was proved against, and gives up
+// the orphans whose copy did not turn up.
+func (s *Source) checkSuspects() {
+	s.suspectAt = s.now.Add(time.Second)
+	for c, o := range s.suspects {
+		wait := c.in.cfg.RotateWait.D()
+		if at := s.now.Add(wait / 2); at.Before(s.suspectAt) {
+			s.suspectAt = at
+		}
+		if c.fd < 0 || c.retired {
+			delete(s.suspects, c)
+			continue
+		}
+		if o.fd >= 0 && !o.busy && !o.retired && !stands(o) {
+			s.beginAgain(o, whyTruncated) // decides about its suspects
+			continue
+		}
+		if st, err := fstat(c.fd); err == nil && st.size != c.size {
+			c.size, c.changed = st.size, s.now
+			continue
+		}
+		if s.now.Sub(c.changed) < wait && !o.retired {
+			continue
+		}
+		delete(s.suspects, c)
+		c.checked = true
+		c.size = -1
+		s.nudge(c)
+	}
+	for o, until := range s.orphans {
+		if s.now.Before(until) {
+			continue
+		}
+		delete(s.orphans, o)
+		o.orphan = false
+		s.dropHead(o)
+		if o.lost > 0 {
+			s.tally.LostBytes += uint64(o.lost)
+			s.log.Warn("bytes were cut off before they were read", "path", o.path, "file", o.key(),
+				"from", o.read.pos, "to", o.read.pos+o.lost, "bytes", o.lost)
+		}
+		s.forget(o)
+	}
+}

@@ -1,0 +1,487 @@
+package tail
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/logferry/logferry/config"
+	"github.com/logferry/logferry/handlers/logs"
+)
+
+var (
+	programs = flag.Int("programs", 300, "random programs to run")
+	seed     = flag.Uint64("seed", 0, "the one program to run")
+)
+
+// TestRandomPrograms runs programs of writes, rotations and crashes against a
+// model of the file system: every line that was in a file which the source
+// could hold, or which was there when it came back, is handed out, with its
+// bytes and its position, and nothing that was not written is.
+func TestRandomPrograms(t *testing.T) {
+	if *seed != 0 {
+		runProgram(t, *seed)
+		return
+	}
+	first := uint64(time.Now().UnixNano())
+	t.Logf("seeds from %d", first)
+	var wg sync.WaitGroup
+	next := make(chan uint64)
+	for range 8 {
+		wg.Go(func() {
+			for n := range next {
+				runProgram(t, first+n)
+			}
+		})
+	}
+	for n := range *programs {
+		if t.Failed() {
+			break
+		}
+		next <- uint64(n)
+	}
+	close(next)
+	wg.Wait()
+}
+
+// content is what a file holds, and what of it was to be handed out.
+type content struct {
+	size  int64
+	lines []*written
+	half  *written // an incomplete line at its end
+	orig  *content // what it is a copy of
+}
+
+// written is one line that was written.
+type written struct {
+	text string
+	half string // the part that was written first
+	pos  int64
+	owed bool
+	torn bool // its first part may come alone
+}
+
+type program struct {
+	t    *testing.T
+	seed uint64
+	rnd  *rand.Rand
+	r    *rig
+	log  []string
+
+	names    map[string]*content // of names
+	issued   map[string]*written
+	next     int
+	running  bool
+	killed   bool
+	copied   bool
+	released chan struct{}
+	deleted  []*content // without a name, held by the source alone
+}
+
+var names = []string{"app.log", "app.log.1", "app.log.2", "app.log.3", "other.log"}
+
+func runProgram(t *testing.T, seed uint64) {
+	root, err := os.MkdirTemp("", "tail")
+	require.NoError(t, err)
+	defer os.RemoveAll(root)
+	r := &rig{t: t, dir: root + "/logs", data: root + "/data"}
+	require.NoError(t, os.Mkdir(r.dir, 0o755))
+	r.o = Options{Node: "n", Dir: r.data, Logger: discard, MaxInFlightBytes: 1 << 20}
+	r.inputs = []config.Input{r.input("in", "app.log*"), r.input("other", "other.log")}
+	for i := range r.inputs {
+		r.inputs[i].RotateWait = config.Duration(30 * time.Millisecond)
+		r.inputs[i].MaxLineBytes = 4 << 10
+	}
+	var told strings.Builder
+	r.o.Logger = slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	p := &program{
+		t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), r: r,
+		names: map[string]*content{}, issued: map[string]*written{},
+	}
+	nacks := rand.New(rand.NewPCG(seed, 2))
+	if seed%2 == 0 {
+		r.nack = func(*logs.Batch) bool { return nacks.IntN(20) == 0 }
+	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d:\n%s\n%s", seed, strings.Join(p.log, "\n"), told.String())
+		}
+		if p.running {
+			p.resume()
+			r.kill()
+		}
+	}()
+	for range 10 + p.rnd.IntN(40) {
+		p.step()
+	}
+	p.resume()
+	if !p.running {
+		p.start()
+	}
+	p.check()
+}
+
+func (p *program) say(format string, args ...any) {
+	p.log = append(p.log, time.Now().Format("05.000000 ")+fmt.Sprintf(format, args...))
+}
+
+func (p *program) step() {
+	if p.rnd.IntN(3) == 0 {
+		time.Sleep(time.Duration(p.rnd.IntN(4000)) * time.Microsecond)
+	}
+	switch n := p.rnd.IntN(100); {
+	case n < 40:
+		p.write("app.log", 1+p.rnd.IntN(5))
+	case n < 48:
+		p.write("other.log", 1+p.rnd.IntN(20))
+	case n < 52:
+		p.write("app.log.1", 1) // a writer that was not told
+	case n < 60:
+		p.half("app.log")
+	case n < 70:
+		p.rotate()
+	case n < 76:
+		p.copyTruncate()
+	case n < 79:
+		p.truncate()
+	case n < 82:
+		p.delete(names[p.rnd.IntN(len(names))])
+	case n < 84:
+		p.link()
+	case n < 90:
+		p.toggle()
+	case n < 95:
+		p.pause()
+	default:
+		p.resume()
+	}
+}
+
+func (p *program) content(name string) *content {
+	c := p.names[name]
+	if c == nil {
+		c = &content{}
+		p.names[name] = c
+	}
+	return c
+}
+
+// text makes a line that no other one is like, of a length that is around the
+// limits now and then.
+func (p *program) text() string {
+	p.next++
+	size := []int{0, 1, 60, 200, 1000, 4000, 50, 10}[p.rnd.IntN(8)]
+	return fmt.Sprintf("%d-%s", p.next, strings.Repeat("x", size))
+}
+
+func (p *program) append(name, text string) {
+	p.r.write(name, text)
+	p.names[name].size += int64(len(text))
+}
+
+func (p *program) write(name string, n int) {
+	if p.names[name] == nil && name == "app.log.1" {
+		return
+	}
+	c := p.content(name)
+	p.say("write %d lines to %s from %d", n, name, p.next+1)
+	if w := c.half; w != nil {
+		c.half = nil
+		c.lines = append(c.lines, w)
+		w.owed = true
+		p.issued[w.text] = w
+		p.append(name, w.text[len(w.half):]+"\n")
+	}
+	var b strings.Builder
+	for range n {
+		w := &written{text: p.text(), pos: c.size + int64(b.Len()), owed: true}
+		c.lines = append(c.lines, w)
+		p.issued[w.text] = w
+		b.WriteString(w.text + "\n")
+	}
+	p.append(name, b.String())
+}
+
+func (p *program) half(name string) {
+	c := p.content(name)
+	if c.half != nil {
+		return
+	}
+	w := &written{text: p.text() + "end", pos: c.size}
+	w.half = w.text[:len(w.text)-2]
+	c.half = w
+	p.say("half a line %d to %s", p.next, name)
+	p.append(name, w.half)
+}
+
+// tear allows for the incomplete line of a file that lost its name.
+func (p *program) tear(c *content) {
+	if c != nil && c.half != nil {
+		c.half.torn = true
+		p.issued[c.half.half] = c.half
+	}
+}
+
+// seen waits until the source could hold the file: what the promise gives it
+// two seconds for.
+func (p *program) seen(name string) {
+	c := p.names[name]
+	if c == nil {
+		return
+	}
+	if !p.running {
+		p.excuse(c)
+		return
+	}
+	var st unix.Stat_t
+	require.NoError(p.t, unix.Stat(p.r.path(name), &st))
+	id := inode{uint64(st.Dev), st.Ino}
+	for range 400 {
+		held := false
+		_ = p.r.src.call(context.Background(), func() {
+			f := p.r.src.files[id]
+			held = f != nil && (f.fd >= 0 || f.acked.pos >= c.size)
+		})
+		if held {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	require.Fail(p.t, "file was not opened in two seconds", name)
+}
+
+// excuse forgives what is in c and nowhere else.
+func (p *program) excuse(c *content) {
+	for _, w := range c.lines {
+		for _, other := range p.names {
+			if other != c {
+				for _, o := range other.lines {
+					if o == w {
+						goto kept
+					}
+				}
+			}
+		}
+		w.owed = false
+	kept:
+	}
+}
+
+func (p *program) rotate() {
+	p.say("rotate")
+	p.seen("app.log.3")
+	p.tear(p.names["app.log.3"])
+	p.unname("app.log.3")
+	for i := 3; i > 0; i-- {
+		from, to := names[i-1], names[i]
+		if p.names[from] == nil {
+			continue
+		}
+		p.r.rename(from, to)
+		p.names[to] = p.names[from]
+		delete(p.names, from)
+	}
+	if p.rnd.IntN(2) == 0 {
+		p.write("app.log", 1)
+	}
+}
+
+func (p *program) copyTruncate() {
+	c := p.names["app.log"]
+	if c == nil || c.half != nil {
+		return
+	}
+	p.say("copytruncate")
+	p.seen("app.log.3")
+	p.tear(p.names["app.log.3"])
+	p.unname("app.log.3")
+	for i := 3; i > 1; i-- {
+		from, to := names[i-1], names[i]
+		if p.names[from] != nil {
+			p.r.rename(from, to)
+			p.names[to] = p.names[from]
+			delete(p.names, from)
+		}
+	}
+	b, err := os.ReadFile(p.r.path("app.log"))
+	require.NoError(p.t, err)
+	copied := *c
+	p.names["app.log.1"] = &copied
+	step := 1 << 20
+	if p.rnd.IntN(2) == 0 {
+		step = 1024 + p.rnd.IntN(3000)
+	}
+	for len(b) > 0 {
+		n := min(step, len(b))
+		p.r.write("app.log.1", string(b[:n]))
+		b = b[n:]
+		time.Sleep(time.Duration(p.rnd.IntN(1000)) * time.Microsecond)
+	}
+	if copied.size == 0 {
+		p.r.write("app.log.1", "")
+	}
+	require.NoError(p.t, os.Truncate(p.r.path("app.log"), 0))
+	p.names["app.log"] = &content{}
+	p.copied = true
+	if p.rnd.IntN(2) == 0 {
+		p.write("app.log", 1+p.rnd.IntN(10))
+	}
+}
+
+func (p *program) truncate() {
+	c := p.names["app.log"]
+	if c == nil {
+		return
+	}
+	p.say("truncate")
+	p.tear(c)
+	p.excuse(c)
+	require.NoError(p.t, os.Truncate(p.r.path("app.log"), 0))
+	for name, other := range p.names {
+		if other == c {
+			p.names[name] = &content{}
+		}
+	}
+	// All names of one file hold the same.
+	p.names["app.log"] = &content{}
+}
+
+func (p *program) delete(name string) {
+	if p.names[name] == nil {
+		return
+	}
+	p.say("delete %s", name)
+	p.seen(name)
+	p.tear(p.names[name])
+	require.NoError(p.t, os.Remove(p.r.path(name)))
+	p.unname(name)
+}
+
+// unname forgets a name. If it was the last one of its file, that is kept by
+// the source's handle alone, for as long as the source runs.
+func (p *program) unname(name string) {
+	if c := p.names[name]; c != nil {
+		p.deleted = append(p.deleted, c)
+		delete(p.names, name)
+	}
+}
+
+// link gives a file a second name for a moment.
+func (p *program) link() {
+	if p.names["app.log"] == nil {
+		return
+	}
+	p.say("link")
+	require.NoError(p.t, os.Link(p.r.path("app.log"), p.r.path("app.log.link")))
+	time.Sleep(time.Duration(p.rnd.IntN(3000)) * time.Microsecond)
+	require.NoError(p.t, os.Remove(p.r.path("app.log.link")))
+}
+
+func (p *program) start() {
+	p.say("start")
+	p.running = true
+	p.r.start()
+}
+
+func (p *program) toggle() {
+	if !p.running {
+		p.start()
+		return
+	}
+	p.resume()
+	p.running = false
+	for _, c := range p.deleted {
+		p.excuse(c)
+	}
+	p.deleted = nil
+	if p.rnd.IntN(2) == 0 {
+		p.say("stop")
+		p.r.end()
+		return
+	}
+	p.say("kill")
+	p.killed = true
+	_ = p.r.src.call(context.Background(), func() { p.r.src.crashing = true })
+	p.r.kill()
+}
+
+func (p *program) pause() {
+	if p.released != nil || !p.running {
+		return
+	}
+	p.say("pause")
+	p.released = make(chan struct{})
+	p.r.mu.Lock()
+	p.r.gate = p.released
+	p.r.mu.Unlock()
+}
+
+func (p *program) resume() {
+	if p.released == nil {
+		return
+	}
+	p.say("resume")
+	p.r.mu.Lock()
+	p.r.gate = nil
+	p.r.mu.Unlock()
+	close(p.released)
+	p.released = nil
+}
+
+func (p *program) check() {
+	missing := func() (list []string) {
+		have := map[string]bool{}
+		for _, l := range p.r.all() {
+			have[l.text] = true
+		}
+		for text, w := range p.issued {
+			if w.owed && w.text == text && !have[text] {
+				list = append(list, text[:min(len(text), 20)])
+			}
+		}
+		return list
+	}
+	var list []string
+	for range 1200 {
+		if list = missing(); len(list) == 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if len(list) > 0 {
+		p.t.Errorf("%d lines are missing: %v\n%+v", len(list), list, p.r.src.Stats())
+		return
+	}
+	p.running = false
+	p.r.end()
+	times := map[string]int{}
+	for _, l := range p.r.all() {
+		w := p.issued[l.text]
+		if w == nil {
+			p.t.Errorf("%q at %d of %s was never written", l.text[:min(len(l.text), 40)], l.pos, l.path)
+			continue
+		}
+		if w.pos != l.pos {
+			p.t.Errorf("%q is at %d, not at %d", l.text[:min(len(l.text), 40)], w.pos, l.pos)
+		}
+		times[l.text]++
+	}
+	// What was acked behind a nacked batch comes again after a stop.
+	if !p.killed && !p.copied && p.r.nack == nil {
+		for text, n := range times {
+			if n > 1 {
+				p.t.Errorf("%q came %d times", text[:min(len(text), 40)], n)
+			}
+		}
+	}
+}
