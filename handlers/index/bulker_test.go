@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -321,6 +322,51 @@ func TestConnectionRefused(t *testing.T) {
 	require.ErrorContains(t, err, "connection refused")
 	require.Equal(t, 2, p.Pending())
 	require.Contains(t, b.Stats().Held, "connection refused")
+}
+
+func TestHangingRequestsEnd(t *testing.T) {
+	s := newSink(t)
+	hang := make(chan struct{})
+	defer close(hang)
+	s.set(func(http.ResponseWriter, *http.Request, []doc) bool { <-hang; return false }, nil)
+	c := testClient(t, s.URL)
+	c.timeout = 50 * time.Millisecond
+	b := startBulker(t, c, testRoute())
+	p := makePoll("a")
+	err := index(t, b, p)
+	require.Equal(t, logs.Unavailable, logs.KindOf(err), "a sink that hangs is no verdict and no stop")
+	require.ErrorContains(t, err, "no answer within 50ms")
+	require.Equal(t, 1, p.Pending())
+}
+
+// TestTooLargeAndGone has a sink that refuses large requests and hangs up
+// without reading them, so that its answer rarely arrives.
+func TestTooLargeAndGone(t *testing.T) {
+	s := newSink(t)
+	const limit = 1 << 20
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength <= limit {
+			s.ServeHTTP(w, r)
+			return
+		}
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_, _ = conn.Write([]byte("HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+			_ = conn.Close()
+		}
+	}))
+	t.Cleanup(front.Close)
+	route := testRoute()
+	route.Batch.MaxBytes = 32 << 20
+	b := startBulker(t, testClient(t, front.URL), route)
+	lines := make([]string, 60)
+	for i := range lines {
+		lines[i] = fmt.Sprintf("%d %s", i, strings.Repeat("x", 250_000))
+	}
+	p := makePoll(lines...)
+	for index(t, b, p) != nil {
+	}
+	require.Equal(t, 60, s.count())
 }
 
 func TestRetryAfterReachesTheCaller(t *testing.T) {

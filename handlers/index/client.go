@@ -60,13 +60,14 @@ type Client struct {
 	gzip      bool
 	api       *elastictransport.Client
 	transport *http.Transport
+	timeout   time.Duration // of one _bulk request
 	logger    *slog.Logger
 }
 
 // NewClient returns a client; it opens no connection. The error names the
 // address, certificate or key that cannot be used.
 func NewClient(cfg config.Elasticsearch, logger *slog.Logger) (*Client, error) {
-	c := &Client{gzip: cfg.Compression != "none", logger: logger}
+	c := &Client{gzip: cfg.Compression != "none", timeout: requestTimeout, logger: logger}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)
 	}
@@ -232,7 +233,7 @@ type exchange struct {
 // bytes of it, and says whether body may be used again: not while the
 // transport might still read from it. The error is from the connection.
 func (c *Client) bulk(ctx context.Context, body []byte, limit int64, x *exchange) (a answer, reusable bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	within, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	w := &wire{body: body}
 	req := esapi.BulkRequest{Body: w, FilterPath: filterPath}
@@ -243,7 +244,7 @@ func (c *Client) bulk(ctx context.Context, body []byte, limit int64, x *exchange
 		w.body, req.Header = x.packed, http.Header{"Content-Encoding": {"gzip"}}
 	}
 	a.sent = len(w.body)
-	resp, err := req.Do(context.WithValue(ctx, wireKey{}, w), c.api)
+	resp, err := req.Do(context.WithValue(within, wireKey{}, w), c.api)
 	a.where = w.where(c)
 	if err == nil {
 		a.status = resp.StatusCode
@@ -251,6 +252,9 @@ func (c *Client) bulk(ctx context.Context, body []byte, limit int64, x *exchange
 		x.answered, err = readAll(x.answered[:0], resp.Body, limit)
 		a.body = x.answered
 		_ = resp.Body.Close()
+	}
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = fmt.Errorf("no answer within %v", c.timeout)
 	}
 	reusable = w.closed.Load()
 	if c.gzip {

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/handlers/logs"
 )
 
-const maxNameLength = 128
+// maxNameLength is Elasticsearch's limit in bytes.
+const maxNameLength = 255
 
 // A line's own date may name an index this far from the record's time, so that
 // wrong clocks cannot fill the cluster with indices.
@@ -18,11 +20,7 @@ const (
 	newestDay = 24 * time.Hour
 )
 
-var (
-	validName    = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
-	validLiteral = regexp.MustCompile(`^[a-z0-9._-]+$`)
-	namePattern  = regexp.MustCompile(`\{[^{}]*\}`)
-)
+var namePattern = regexp.MustCompile(`\{[^{}]*\}`)
 
 type pieceKind uint8
 
@@ -67,9 +65,6 @@ func newNamer(template string, allowed []string) (*namer, error) {
 			at = []int{len(rest), len(rest)}
 		}
 		if text := strings.ToLower(rest[:at[0]]); text != "" {
-			if !validLiteral.MatchString(text) {
-				return nil, fmt.Errorf("index %q: %q may hold letters, digits, '.', '_' and '-' only", template, rest[:at[0]])
-			}
 			n.pieces = append(n.pieces, piece{literal, text})
 		}
 		switch field := strings.Trim(rest[at[0]:at[1]], "{}"); {
@@ -89,11 +84,16 @@ func newNamer(template string, allowed []string) (*namer, error) {
 		}
 		rest = rest[at[1]:]
 	}
-	if len(n.pieces) == 0 {
-		return nil, fmt.Errorf("index is empty")
+	var sample strings.Builder
+	for _, p := range n.pieces {
+		if p.kind == literal {
+			sample.WriteString(p.text)
+		} else {
+			sample.WriteByte('x')
+		}
 	}
-	if first := n.pieces[0]; first.kind == literal && !validName.MatchString(first.text) {
-		return nil, fmt.Errorf("index %q: a name begins with a letter or a digit", template)
+	if err := config.CheckIndex(sample.String()); err != nil {
+		return nil, fmt.Errorf("index %q: %w", template, err)
 	}
 	if len(n.pieces) == 1 && n.pieces[0].kind == literal {
 		if _, err := n.name(&logs.Record{}, time.Time{}); err != nil {
@@ -177,41 +177,11 @@ func (n *namer) check() error {
 		n.last = n.last[:maxNameLength]
 	}
 	name := string(n.last)
-	if !validName.MatchString(name) {
-		return &logs.Refusal{Index: name, Type: "invalid_index_name", Reason: fmt.Sprintf("no index can be named %q", name)}
+	if err := config.CheckIndex(name); err != nil {
+		return &logs.Refusal{Index: name, Type: "invalid_index_name", Reason: err.Error()}
 	}
-	if len(n.allowed) == 0 {
-		return nil
+	if len(n.allowed) > 0 && !config.MatchAny(n.allowed, name) {
+		return &logs.Refusal{Index: name, Type: "index_not_allowed", Reason: fmt.Sprintf("allowed_indices does not list %q", name)}
 	}
-	for _, glob := range n.allowed {
-		if matchGlob(glob, name) {
-			return nil
-		}
-	}
-	return &logs.Refusal{Index: name, Type: "index_not_allowed", Reason: fmt.Sprintf("allowed_indices does not list %q", name)}
-}
-
-// matchGlob matches * (any run) and ? (any byte).
-func matchGlob(glob, s string) bool {
-	star, from := -1, 0
-	g, i := 0, 0
-	for i < len(s) {
-		switch {
-		case g < len(glob) && glob[g] == '*':
-			star, from = g, i
-			g++
-		case g < len(glob) && (glob[g] == '?' || glob[g] == s[i]):
-			g++
-			i++
-		case star >= 0:
-			from++
-			g, i = star+1, from
-		default:
-			return false
-		}
-	}
-	for g < len(glob) && glob[g] == '*' {
-		g++
-	}
-	return g == len(glob)
+	return nil
 }

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/logferry/logferry/handlers/logs"
@@ -20,6 +22,10 @@ const (
 	// 400 for the whole body, none having been taken, before that is held to
 	// be said to everybody.
 	singlesToHold = 4
+
+	// brokenSize is the size of a request, in bytes, from which on a connection
+	// that breaks while it is written may mean that it is too large.
+	brokenSize = 256 << 10
 
 	// maxIdleAnswer is the answer's memory that a resting worker keeps.
 	maxIdleAnswer = 1 << 20
@@ -193,7 +199,7 @@ func (c *cut) post(ctx context.Context, from, to int) {
 	w.spoiled = w.spoiled || !reusable
 	w.stats.posted(a.sent, time.Since(began))
 
-	tooLarge := errors.Is(err, errTooLong)
+	tooLarge := errors.Is(err, errTooLong) || to-from > 1 && a.sent >= brokenSize && brokeOff(err)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		c.fail(from, to, errStopped)
@@ -223,6 +229,14 @@ func (c *cut) post(ctx context.Context, from, to int) {
 		return
 	}
 	c.single(&a, from, err)
+}
+
+// brokeOff says whether the sink hung up while a request was being written. One
+// that finds a request too large may do so right after its answer, which is
+// lost then more often than not.
+func brokeOff(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "write" && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
 }
 
 // single refuses one document that the sink did not take even alone.
