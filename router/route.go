@@ -27,6 +27,7 @@ type route struct {
 	name       string
 	group      string
 	topics     []string
+	exclude    []string     // poison topics
 	config     config.Route // owned by Transfer's caller
 	options    *TransferOptions
 	log        *slog.Logger
@@ -35,9 +36,9 @@ type route struct {
 	subscriber atomic.Pointer[kafka.Subscriber] // of the current run
 }
 
-func newRoute(c config.Route, o *TransferOptions) (*route, error) {
+func newRoute(c config.Route, poison []string, o *TransferOptions) (*route, error) {
 	r := &route{
-		name: c.Name, group: c.Group, topics: c.Topics,
+		name: c.Name, group: c.Group, topics: c.Topics, exclude: poison,
 		config: c, options: o, log: o.Logger.With("route", c.Name),
 	}
 	bulker, err := index.NewBulker(o.Client, c, index.BulkerOptions{
@@ -85,6 +86,7 @@ func (r *route) update(ctx context.Context, c config.Route) error {
 func (r *route) run(ctx context.Context) error {
 	sub, err := kafka.NewSubscriber(r.options.Kafka, kafka.SubscriberOptions{
 		Topics:           r.topics,
+		Exclude:          r.exclude,
 		Group:            r.group,
 		MaxInFlightBytes: routeBudget,
 		Logger:           r.log,

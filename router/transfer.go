@@ -83,8 +83,9 @@ func (t *Transfer) Update(ctx context.Context, c config.Transfer) error {
 		t.options.Logger.Info("route stopped", "route", r.name)
 	}
 	var first error
+	poison := poisonTopics(c)
 	for _, r := range c.Routes {
-		if err := t.apply(ctx, r); err != nil && first == nil {
+		if err := t.apply(ctx, r, poison); err != nil && first == nil {
 			first = err
 		}
 	}
@@ -92,14 +93,23 @@ func (t *Transfer) Update(ctx context.Context, c config.Transfer) error {
 	return first
 }
 
-func (t *Transfer) apply(ctx context.Context, c config.Route) error {
+// poisonTopics are the topics that no regular expression of a route matches.
+func poisonTopics(c config.Transfer) []string {
+	topics := []string{config.DefaultPoisonTopic}
+	for _, r := range c.Routes {
+		topics = append(topics, r.Poison.Topic)
+	}
+	return topics
+}
+
+func (t *Transfer) apply(ctx context.Context, c config.Route, poison []string) error {
 	if have, ok := t.routes[c.Name]; ok {
 		if reflect.DeepEqual(have.config, c) {
 			return nil
 		}
 		return have.update(ctx, c)
 	}
-	r, err := newRoute(c, &t.options)
+	r, err := newRoute(c, poison, &t.options)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,7 +11,9 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -61,7 +64,6 @@ func StartBroker(o BrokerOptions) (*Broker, error) {
 		kfake.DataDir(filepath.Join(o.Dir, "data")),
 		kfake.SyncWrites(),
 		kfake.ClusterID("logferry"),
-		kfake.AllowAutoTopicCreation(),
 		kfake.DefaultNumPartitions(brokerPartitions),
 		kfake.BrokerConfigs(map[string]string{
 			"message.max.bytes": strconv.Itoa(brokerMessageBytes),
@@ -82,11 +84,33 @@ func StartBroker(o BrokerOptions) (*Broker, error) {
 		unlock()
 		return nil, fmt.Errorf("start broker in %s: %w", o.Dir, err)
 	}
+	cluster.ControlKey(kmsg.Metadata.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		makeTopics(cluster, req.(*kmsg.MetadataRequest), o.Logger)
+		return nil, nil, false
+	})
 	ctx, stop := context.WithCancel(context.Background())
 	b := &Broker{cluster: cluster, addr: addr, unlock: unlock, stop: stop}
 	s := &sweeper{addr: addr, logger: o.Logger.With("server", "kafka")}
 	b.sweeper.Go(func() { s.run(ctx) })
 	return b, nil
+}
+
+// makeTopics makes the topics that a client asks for. The broker's own way of
+// making them writes none of them down until it is closed, so that after a kill
+// their logs would begin anew over the old ones.
+func makeTopics(cluster *kfake.Cluster, req *kmsg.MetadataRequest, log *slog.Logger) {
+	if !req.AllowAutoTopicCreation {
+		return
+	}
+	for _, t := range req.Topics {
+		if t.Topic == nil || *t.Topic == "" || cluster.TopicInfo(*t.Topic) != nil {
+			continue
+		}
+		if err := cluster.CreateTopic(*t.Topic, 0, nil); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			log.Warn("cannot make a topic", "topic", *t.Topic, "error", err)
+		}
+	}
 }
 
 // Addr is the broker's address, "host:port".

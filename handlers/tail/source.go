@@ -79,7 +79,7 @@ func New(o Options) (*Source, error) {
 		o.Logger = slog.Default()
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data_dir: %w", err)
+		return nil, fmt.Errorf("make data_dir %q: %w", o.Dir, err)
 	}
 	own, err := filepath.Abs(o.Dir)
 	if err == nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/logferry/logferry/config"
 )
@@ -18,6 +17,11 @@ import (
 const (
 	commitEvery   = 500 * time.Millisecond
 	commitTimeout = 10 * time.Second
+	oldestTimeout = 10 * time.Second
+	leaveTimeout  = 5 * time.Second
+	// troublePause keeps a topic that may not be read from being asked for as
+	// fast as the broker can say no.
+	troublePause = 250 * time.Millisecond
 	// handoverWait is how long a partition that goes to another member may
 	// take to settle what is in flight; the group waits for it meanwhile, and
 	// gives us up after rebalanceTimeout.
@@ -97,7 +101,9 @@ func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, t
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.onAssigned(ctx, m) }),
-		kgo.OnOffsetsFetched(func(_ context.Context, _ *kgo.Client, r *kmsg.OffsetFetchResponse) error { c.onOffsets(r); return nil }),
+		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, m map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			return c.onOffsets(ctx, m), nil
+		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.onRevoked(ctx, m) }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.onLost(m) }),
 		kgo.MetadataMaxAge(metadataAge),
@@ -105,7 +111,7 @@ func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, t
 		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
-		kgo.MaxDecompressBatchBytes(maxDecompressed),
+		kgo.MaxDecompressBatchBytes(o.maxBatchBytes),
 	)
 	cl, err := NewClient(cfg, opts...)
 	if err != nil {
@@ -175,9 +181,19 @@ func (c *consumer) run(ctx context.Context) {
 	stopCommitting()
 	loops.Wait()
 	c.children.Wait()
-	c.commit(context.WithoutCancel(ctx), c.assigned())
-	c.client.CloseAllowingRebalance()
+	c.leave(context.WithoutCancel(ctx))
 	close(c.out)
+}
+
+// leave commits what is settled and leaves the group, or lets the group find
+// out by itself when the broker does not answer in time.
+func (c *consumer) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	c.commit(ctx, c.assigned())
+	c.client.AllowRebalance()
+	_ = c.client.LeaveGroupContext(ctx)
+	c.client.Close()
 }
 
 // settled returns a channel that is closed when all partitions have ended.
@@ -197,24 +213,33 @@ func (c *consumer) settled() <-chan struct{} {
 func (c *consumer) poll(ctx context.Context) {
 	for c.budget.wait(ctx) == nil {
 		fetches := c.client.PollFetches(ctx)
+		progress := false
 		fetches.EachTopic(func(t kgo.FetchTopic) {
 			for i := range t.Partitions {
-				c.take(ctx, t.Topic, &t.Partitions[i])
+				progress = c.take(ctx, t.Topic, &t.Partitions[i]) || progress
 			}
 		})
 		c.client.AllowRebalance()
+		if !progress {
+			select {
+			case <-ctx.Done():
+			case <-time.After(troublePause):
+			}
+		}
 	}
 }
 
 // take gives what was fetched to its partition. Rebalances wait meanwhile, so
-// that what is taken belongs to the assignment that partition was made for.
-func (c *consumer) take(ctx context.Context, topic string, f *kgo.FetchPartition) {
+// that what is taken belongs to the assignment that partition was made for. It
+// says whether that was any progress.
+func (c *consumer) take(ctx context.Context, topic string, f *kgo.FetchPartition) bool {
 	p := c.partition(topic, f.Partition)
+	progress := false
 	if f.Err != nil {
-		c.trouble(ctx, topic, f, p)
+		progress = c.trouble(ctx, topic, f, p)
 	}
 	if p == nil || len(f.Records) == 0 {
-		return
+		return progress
 	}
 	p.end.Store(f.HighWatermark)
 	if p.stuck > 0 {
@@ -235,11 +260,12 @@ func (c *consumer) take(ctx context.Context, topic string, f *kgo.FetchPartition
 	case p.inbox <- fetched{recs: f.Records}:
 	case <-p.gone:
 		c.budget.free(total)
-		return
+		return true
 	}
 	if p.queued.Load() > c.pauseAt && p.paused.CompareAndSwap(false, true) {
 		c.client.PauseFetchPartitions(map[string][]int32{topic: {f.Partition}})
 	}
+	return true
 }
 
 func (c *consumer) partition(topic string, number int32) *partition {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -32,26 +33,41 @@ func (c *consumer) onAssigned(ctx context.Context, m map[string][]int32) {
 	}
 }
 
-// onOffsets learns what is committed, for the lag, and to notice what expired.
-func (c *consumer) onOffsets(r *kmsg.OffsetFetchResponse) {
-	learn := func(topic string, number int32, offset int64) {
-		if p := c.partition(topic, number); p != nil && offset >= 0 {
-			p.committed.Store(offset)
-			p.expect = offset
-		}
-	}
-	for _, t := range r.Topics {
-		for _, p := range t.Partitions {
-			learn(t.Topic, p.Partition, p.Offset)
-		}
-	}
-	for _, g := range r.Groups {
-		for _, t := range g.Topics {
-			for _, p := range t.Partitions {
-				learn(t.Topic, p.Partition, p.Offset)
+// onOffsets learns where each partition goes on, for the lag, and to notice what
+// expired. A partition without a commit is given its oldest offset in so many
+// words: the client can be told to go past a bad batch only if it knows where
+// it was.
+func (c *consumer) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo.Offset) map[string]map[int32]kgo.Offset {
+	var fresh []string
+	for topic, ps := range offsets {
+		for _, o := range ps {
+			if o.EpochOffset().Offset < 0 {
+				fresh = append(fresh, topic)
+				break
 			}
 		}
 	}
+	var oldest kadm.ListedOffsets
+	if len(fresh) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, oldestTimeout)
+		defer cancel()
+		// Without an answer the client finds the oldest by itself.
+		oldest, _ = kadm.NewClient(c.client).ListStartOffsets(ctx, fresh...)
+	}
+	for topic, ps := range offsets {
+		for number, o := range ps {
+			at := o.EpochOffset().Offset
+			if l, ok := oldest.Lookup(topic, number); ok && at < 0 && l.Err == nil {
+				at = l.Offset
+				ps[number] = kgo.NewOffset().At(at)
+			}
+			if p := c.partition(topic, number); p != nil && at >= 0 {
+				p.committed.Store(at)
+				p.expect = at
+			}
+		}
+	}
+	return offsets
 }
 
 // onRevoked hands partitions over: what is in flight may settle for a while,

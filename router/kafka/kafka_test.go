@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/handlers/logs"
@@ -117,3 +118,9 @@ func setTopic(t testing.TB, cfg config.Kafka, topic, key, value string) {
 }
 
 func admin(cl *kgo.Client) *kadm.Client { return kadm.NewClient(cl) }
+
+func maxProduce(version int16) *kversion.Versions {
+	v := kversion.Stable()
+	v.SetMaxKeyVersion(0, version)
+	return v
+}

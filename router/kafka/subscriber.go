@@ -48,6 +48,8 @@ type SubscriberOptions struct {
 	NackPause time.Duration
 	// Logger takes what a person must act on; nil discards it.
 	Logger *slog.Logger
+
+	maxBatchBytes int // of a decompressed batch; 0 is maxDecompressed
 }
 
 // Subscriber reads topics as a member of a consumer group. A message carries
@@ -91,6 +93,9 @@ func NewSubscriber(cfg config.Kafka, o SubscriberOptions) (*Subscriber, error) {
 	}
 	if o.NackPause == 0 {
 		o.NackPause = defaultNackPause
+	}
+	if o.maxBatchBytes == 0 {
+		o.maxBatchBytes = maxDecompressed
 	}
 	o.Logger = orDiscard(o.Logger)
 	return &Subscriber{cfg: cfg, o: o}, nil

@@ -14,8 +14,9 @@ import (
 const readTries = 5
 
 // trouble deals with what a fetch says instead of records. Nothing is passed
-// over in silence: what nobody can read is counted, said and gone past.
-func (c *consumer) trouble(ctx context.Context, topic string, f *kgo.FetchPartition, p *partition) {
+// over in silence: what nobody can read is counted, said and gone past, and then
+// trouble returns true.
+func (c *consumer) trouble(ctx context.Context, topic string, f *kgo.FetchPartition, p *partition) bool {
 	err := f.Err
 	var (
 		session  *kgo.ErrGroupSession
@@ -25,7 +26,6 @@ func (c *consumer) trouble(ctx context.Context, topic string, f *kgo.FetchPartit
 	)
 	switch {
 	case ctx.Err() != nil || errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, context.Canceled):
-		return
 	case errors.As(err, &session):
 		c.say("group", "consumer group cannot be joined, trying until it can", fmt.Errorf("join group %q: %w", c.o.Group, session.Err))
 	case errors.As(err, &loss):
@@ -37,17 +37,20 @@ func (c *consumer) trouble(ctx context.Context, topic string, f *kgo.FetchPartit
 		}
 	case errors.As(err, &tooLarge) && p != nil:
 		c.skip(ctx, p, kgo.EpochOffset{Epoch: tooLarge.Epoch, Offset: tooLarge.NextOffset}, tooLarge.NextOffset-tooLarge.Offset, err)
+		return true
 	case errors.As(err, &code):
 		c.say(fmt.Sprint("fetch ", topic, code.Message), "topic cannot be read, trying until it can", fmt.Errorf("fetch %q: %w", topic, err))
-	case p != nil && p.expect >= 0 && len(f.Records) == 0:
+	case p != nil && p.expect >= 0 && len(f.Records) == 0 && f.HighWatermark > p.expect:
 		// A batch of which neither length nor end can be trusted is passed
 		// record by record, until the fetch begins behind it.
 		if p.stuck++; p.stuck > readTries {
 			c.skip(ctx, p, kgo.EpochOffset{Epoch: -1, Offset: p.expect + 1}, 1, err)
+			return true
 		}
 	default:
 		c.say(fmt.Sprint("read ", topic, "/", f.Partition), "records cannot be read", fmt.Errorf("read %q partition %d: %w", topic, f.Partition, err))
 	}
+	return false
 }
 
 func (c *consumer) say(key, msg string, err error) {

@@ -1,0 +1,122 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"hash/crc32"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/logferry/logferry/config"
+)
+
+// produceRaw appends a batch of n records whose compressed bytes are as given.
+func produceRaw(t *testing.T, cfg config.Kafka, topic string, n int32, attributes int16, compressed []byte) {
+	t.Helper()
+	now := time.Now().UnixMilli()
+	b := kmsg.RecordBatch{
+		PartitionLeaderEpoch: -1, Magic: 2, Attributes: attributes,
+		LastOffsetDelta: n - 1, FirstTimestamp: now, MaxTimestamp: now,
+		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1,
+		NumRecords: n, Records: compressed,
+	}
+	raw := b.AppendTo(nil)
+	b.Length = int32(len(raw) - 12)
+	raw = b.AppendTo(nil)
+	b.CRC = int32(crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli)))
+	raw = b.AppendTo(nil)
+
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = -1, 1000
+	rt, rp := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
+	rp.Records = raw
+	rt.Topic, rt.Partitions = topic, append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	// Version 12 is the last that goes by topic names.
+	cl, err := NewClient(cfg, kgo.MaxVersions(maxProduce(12)))
+	require.NoError(t, err)
+	defer cl.Close()
+	resp, err := req.RequestWith(context.Background(), cl)
+	require.NoError(t, err)
+	require.NoError(t, kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode))
+}
+
+func TestSubscriberPassesWhatNobodyCanRead(t *testing.T) {
+	t.Parallel()
+	_, cfg := broker(t, kfake.SeedTopics(1, "web"))
+	produceRaw(t, cfg, "web", 3, 3, bytes.Repeat([]byte{0xff}, 64)) // no lz4
+	produce(t, cfg, records("web", 0, "before")...)
+	produceRaw(t, cfg, "web", 3, 3, bytes.Repeat([]byte{0xff}, 64))
+	produce(t, cfg, records("web", 0, "after")...)
+	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}})
+	require.Equal(t, []string{"before", "after"}, collect(t, ch, 2))
+	require.EqualValues(t, 6, s.Stats().Skipped)
+	require.Contains(t, s.Stats().LastError, "offset")
+	require.NoError(t, s.Drain(context.Background()))
+	require.EqualValues(t, 8, committed(t, cfg, "g", "web", 0))
+}
+
+func TestSubscriberPassesABombOnce(t *testing.T) {
+	t.Parallel()
+	_, cfg := broker(t, kfake.SeedTopics(1, "web"))
+	cfg.Compression = "zstd"
+	p := newPublisher(t, cfg)
+	require.NoError(t, p.Publish("web", batchMessage(context.Background(), batchOf("k", string(make([]byte, 600_000))))))
+	require.NoError(t, p.Publish("web", batchMessage(context.Background(), batchOf("k", "after"))))
+	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}, maxBatchBytes: 100_000})
+	require.Equal(t, []string{"after"}, collect(t, ch, 1))
+	require.EqualValues(t, 1, s.Stats().Skipped)
+}
+
+func TestSubscriberCommitsPastABatchAtTheEnd(t *testing.T) {
+	t.Parallel()
+	_, cfg := broker(t, kfake.SeedTopics(1, "web"))
+	produce(t, cfg, records("web", 0, "before")...)
+	produceRaw(t, cfg, "web", 2, 3, bytes.Repeat([]byte{0xff}, 64))
+	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}})
+	require.Equal(t, []string{"before"}, collect(t, ch, 1))
+	require.Eventually(t, func() bool { return s.Stats().Skipped == 2 }, wait, 10*time.Millisecond)
+	require.NoError(t, s.Drain(context.Background()))
+	require.EqualValues(t, 3, committed(t, cfg, "g", "web", 0))
+}
+
+func TestSubscriberClosesThoughTheBrokerHangs(t *testing.T) {
+	t.Parallel()
+	c, cfg := broker(t, kfake.SeedTopics(1, "web"))
+	produce(t, cfg, records("web", 0, "one")...)
+	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}})
+	m := next(t, ch)
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	c.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		c.SleepControl(func() { <-hang })
+		return nil, nil, false
+	})
+	m.Ack()
+	closed := make(chan struct{})
+	go func() { _ = s.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(wait):
+		panic("close hangs with the broker")
+	}
+}
+
+func TestSubscriberSurvivesARecreatedTopic(t *testing.T) {
+	t.Parallel()
+	c, cfg := broker(t, kfake.SeedTopics(1, "web"))
+	produce(t, cfg, records("web", 0, "one", "two")...)
+	_, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}})
+	require.Equal(t, []string{"one", "two"}, collect(t, ch, 2))
+	require.NoError(t, c.DeleteTopic("web"))
+	require.NoError(t, c.CreateTopic("web", 1, nil))
+	produce(t, cfg, records("web", 0, "three")...)
+	require.Equal(t, []string{"three"}, collect(t, ch, 1))
+}
