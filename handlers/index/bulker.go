@@ -2,11 +2,9 @@ package index
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
-	"sync"
 	"time"
 
 	"github.com/logferry/logferry/config"
@@ -54,53 +52,6 @@ type Bulker struct {
 	busy    int
 	workers []*worker // those at rest
 	guard   guard
-}
-
-// maxInFlight bounds batch.in_flight, so that the done channel has room.
-const maxInFlight = 256
-
-// plan is a route's settings, made ready. It is immutable.
-type plan struct {
-	route    config.Route
-	namer    *namer
-	maxDocs  int
-	maxBytes int
-	maxWait  time.Duration
-	inFlight int
-}
-
-func newPlan(route config.Route, allowed []string) (*plan, error) {
-	namer, err := newNamer(route.Index, allowed)
-	if err != nil {
-		return nil, fmt.Errorf("route %q: %w", route.Name, err)
-	}
-	p := &plan{route: route, namer: namer, maxDocs: route.Batch.MaxDocs, maxBytes: int(route.Batch.MaxBytes),
-		maxWait: route.Batch.MaxWait.D(), inFlight: route.Batch.InFlight}
-	if p.maxDocs < 1 || p.maxBytes < 1 || p.maxWait < 0 || p.inFlight < 1 || p.inFlight > maxInFlight {
-		return nil, fmt.Errorf("route %q: batch needs max_docs and max_bytes of at least 1, and in_flight from 1 to %d",
-			route.Name, maxInFlight)
-	}
-	return p, nil
-}
-
-// ask is one poll that waits for its verdicts.
-type ask struct {
-	poll *logs.Poll
-	// pending are the records to send; nil means all of the poll.
-	pending []int32
-	count   int        // of records to send
-	bytes   int        // of them, about
-	answer  chan error // capacity 1: nil when failures tell all
-
-	// reading is held by workers while they read the poll's records, and
-	// taken for good by a caller that leaves, after which left is true.
-	reading sync.RWMutex
-	left    bool
-
-	// owned by Run until the answer is sent
-	next     int // first of the records to send that no request has
-	waiting  int // records without a verdict
-	failures []logs.Failure
 }
 
 // load is an amount of documents.
@@ -202,58 +153,6 @@ func (b *Bulker) Index(ctx context.Context, poll *logs.Poll) error {
 	}
 }
 
-func newAsk(poll *logs.Poll) *ask {
-	n := poll.Pending()
-	a := &ask{poll: poll, count: n, waiting: n, answer: make(chan error, 1)}
-	a.bytes = int(poll.Size() * int64(n) / int64(poll.Len()))
-	if n < poll.Len() {
-		a.pending = make([]int32, 0, n)
-		for i := range poll.Len() {
-			if !poll.Settled(i) {
-				a.pending = append(a.pending, int32(i))
-			}
-		}
-	}
-	return a
-}
-
-// record returns the place in the poll of the i-th record to send.
-func (a *ask) record(i int) int {
-	if a.pending == nil {
-		return i
-	}
-	return int(a.pending[i])
-}
-
-// settle marks the poll's stored records and lists the others.
-func (a *ask) settle() error {
-	if len(a.failures) == 0 {
-		a.poll.SettleAll(a.poll.Len())
-		return nil
-	}
-	if first := a.failures[0].Err; len(a.failures) == a.count && logs.KindOf(first) != logs.Permanent {
-		same := true
-		for _, f := range a.failures {
-			same = same && f.Err == first
-		}
-		if same {
-			return logs.NewBatchError(first)
-		}
-	}
-	var failed logs.Settlement
-	batch := logs.NewBatchError(nil)
-	for _, f := range a.failures {
-		failed.Settle(f.Index)
-		batch.Failed(f.Index, f.Err)
-	}
-	for i := range a.poll.Len() {
-		if !failed.Settled(i) {
-			a.poll.Settle(i)
-		}
-	}
-	return batch
-}
-
 // Update changes the route's settings for requests made from now on; what is
 // under way keeps the old ones. An error changes nothing. It must not be
 // called before Run.
@@ -318,15 +217,11 @@ func (b *Bulker) enqueue(a *ask) {
 	if len(b.queue) == 0 {
 		b.since = time.Now()
 	}
+	a.each = a.bytes/a.count + int(b.stats.overhead.Load())
 	b.queue = append(b.queue, a)
 	b.queued.docs += a.count
-	b.queued.bytes += a.count * b.expect(a)
+	b.queued.bytes += a.count * a.each
 	b.measure()
-}
-
-// expect guesses the bytes of a body for each record of a.
-func (b *Bulker) expect(a *ask) int {
-	return a.bytes/a.count + int(b.stats.overhead.Load())
 }
 
 // dispatch starts requests as long as there is reason to, and sets the timer
@@ -352,21 +247,19 @@ func (b *Bulker) start(ctx context.Context) {
 	var taken load
 	for len(b.queue) > 0 && taken.docs < b.plan.maxDocs && taken.bytes < b.plan.maxBytes {
 		a := b.queue[0]
-		each := b.expect(a)
-		n := min(a.count-a.next, b.plan.maxDocs-taken.docs, max((b.plan.maxBytes-taken.bytes)/each, 1))
+		n := min(a.count-a.next, b.plan.maxDocs-taken.docs, max((b.plan.maxBytes-taken.bytes)/a.each, 1))
 		r.segments = append(r.segments, segment{ask: a, from: a.next, to: a.next + n})
 		a.next += n
 		taken.docs += n
-		taken.bytes += n * each
+		taken.bytes += n * a.each
 		if a.next == a.count {
 			b.queue[0] = nil
 			b.queue = b.queue[1:]
 		}
 	}
 	b.queued.docs -= taken.docs
-	b.queued.bytes = max(b.queued.bytes-taken.bytes, 0)
+	b.queued.bytes -= taken.bytes
 	if len(b.queue) == 0 {
-		b.queued = load{}
 		b.queue = nil
 	}
 	b.since = time.Now()
@@ -401,42 +294,4 @@ func (b *Bulker) finish(r *request) {
 		}
 	}
 	b.measure()
-}
-
-// judge asks the guard whether refused documents go to the poison queue, and
-// lets them wait instead while it holds.
-func (b *Bulker) judge(r *verdicts) {
-	if r.accepted+r.refused == 0 {
-		return
-	}
-	before := b.guard.holding
-	holding := b.guard.note(time.Now(), r.accepted, r.refused)
-	if before != holding {
-		if holding {
-			b.logger.Warn("most documents are refused, so refused ones wait", "reason", reasonOf(r.failures))
-		} else {
-			b.logger.Info("documents are accepted again, so refused ones go to the poison queue")
-		}
-	}
-	if !holding {
-		b.stats.refused.Add(r.refused)
-		return
-	}
-	total, bad := b.guard.sums()
-	for i, f := range r.failures {
-		var refusal *logs.Refusal
-		if errors.As(f.err, &refusal) {
-			r.failures[i].err = logs.AsUnavailable(fmt.Errorf("holding, %d of the last %d documents were refused: status %d: %s",
-				bad, total, refusal.Status, refusal.Error()))
-		}
-	}
-}
-
-func reasonOf(failures []failure) string {
-	for _, f := range failures {
-		if logs.KindOf(f.err) == logs.Permanent {
-			return f.err.Error()
-		}
-	}
-	return ""
 }

@@ -12,44 +12,23 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 	"github.com/elastic/go-elasticsearch/v8/esapi"
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/handlers/logs"
 )
 
 const (
-	// requestTimeout bounds one _bulk request. What a request that ran into it
-	// has stored is found again as conflicts.
-	requestTimeout = time.Minute
-	pingTimeout    = 10 * time.Second
+	pingTimeout = 10 * time.Second
 
 	// maxIdleConnections is above any sensible in_flight, so that each request
 	// under way finds a warm connection.
 	maxIdleConnections = 64
-
-	// gzipLevel 1 takes a third of the CPU of the default level and leaves logs
-	// a tenth larger.
-	gzipLevel = 1
 )
-
-// filterPath asks for the part of an answer that verdicts are made of. Each
-// item keeps its status, so none vanishes.
-var filterPath = []string{
-	"errors",
-	"items.*.status",
-	"items.*.failure_store",
-	"items.*.error.type",
-	"items.*.error.reason",
-	"items.*.error.caused_by.reason",
-}
 
 // Client speaks to one Elasticsearch cluster over go-elasticsearch's API and
 // transport. It asks the addresses in turn, leaves out dead ones for a while,
@@ -161,159 +140,6 @@ func (c *Client) ping(ctx context.Context) error {
 		c.logger.WarnContext(ctx, "the server does not say that it is Elasticsearch", "address", w.where(c))
 	}
 	return nil
-}
-
-// wire carries a request body through the transport, and what became of it
-// back.
-type wire struct {
-	body   []byte
-	read   int
-	host   string
-	closed atomic.Bool
-}
-
-type wireKey struct{}
-
-// Read and Close are called by the HTTP transport alone.
-func (w *wire) Read(p []byte) (int, error) {
-	if w.read == len(w.body) {
-		return 0, io.EOF
-	}
-	n := copy(p, w.body[w.read:])
-	w.read += n
-	return n, nil
-}
-
-// Close says that the transport will not read the body any more, which can be
-// after the answer has come.
-func (w *wire) Close() error {
-	w.closed.Store(true)
-	return nil
-}
-
-func (w *wire) where(c *Client) string {
-	if w.host != "" {
-		return w.host
-	}
-	return strings.Join(c.addresses, ", ")
-}
-
-// prepare notes where a request goes, and says how long its body is, which
-// esapi cannot know.
-func prepare(next elastictransport.RoundTripFunc) elastictransport.RoundTripFunc {
-	return func(req *http.Request) (*http.Response, error) {
-		if w, ok := req.Context().Value(wireKey{}).(*wire); ok {
-			w.host = nameOf(req.URL)
-		}
-		if w, ok := req.Body.(*wire); ok {
-			req.ContentLength = int64(len(w.body))
-		}
-		return next(req)
-	}
-}
-
-// answer is what came back for one _bulk request.
-type answer struct {
-	status     int
-	body       []byte
-	retryAfter time.Duration
-	where      string
-	sent       int // bytes on the wire
-}
-
-// exchange is the memory of one request under way. Its owner uses it for one
-// request after the other.
-type exchange struct {
-	packed   []byte
-	answered []byte
-	zip      *gzip.Writer
-}
-
-// bulk posts one body. It returns when the answer was read, at most limit
-// bytes of it, and says whether body may be used again: not while the
-// transport might still read from it. The error is from the connection.
-func (c *Client) bulk(ctx context.Context, body []byte, limit int64, x *exchange) (a answer, reusable bool, err error) {
-	within, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	w := &wire{body: body}
-	req := esapi.BulkRequest{Body: w, FilterPath: filterPath}
-	if c.gzip {
-		x.pack(body)
-		// esapi makes this very map the request's, and the transport writes the
-		// credentials into it.
-		w.body, req.Header = x.packed, http.Header{"Content-Encoding": {"gzip"}}
-	}
-	a.sent = len(w.body)
-	resp, err := req.Do(context.WithValue(within, wireKey{}, w), c.api)
-	a.where = w.where(c)
-	if err == nil {
-		a.status = resp.StatusCode
-		a.retryAfter = retryAfter(resp.Header.Get("Retry-After"))
-		x.answered, err = readAll(x.answered[:0], resp.Body, limit)
-		a.body = x.answered
-		_ = resp.Body.Close()
-	}
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("no answer within %v", c.timeout)
-	}
-	reusable = w.closed.Load()
-	if c.gzip {
-		if !reusable {
-			x.packed = nil
-		}
-		reusable = true
-	}
-	return a, reusable, err
-}
-
-func (x *exchange) pack(body []byte) {
-	out := sink{x.packed[:0]}
-	if x.zip == nil {
-		x.zip, _ = gzip.NewWriterLevel(&out, gzipLevel) // the level is valid
-	} else {
-		x.zip.Reset(&out)
-	}
-	_, _ = x.zip.Write(body) // a sink takes everything
-	_ = x.zip.Close()
-	x.packed = out.b
-}
-
-type sink struct{ b []byte }
-
-func (s *sink) Write(p []byte) (int, error) {
-	s.b = append(s.b, p...)
-	return len(p), nil
-}
-
-// errTooLong says that an answer was longer than any honest one.
-var errTooLong = errors.New("the answer is too long")
-
-func readAll(dst []byte, r io.Reader, limit int64) ([]byte, error) {
-	for {
-		if len(dst) == cap(dst) {
-			dst = append(dst, make([]byte, max(4096, len(dst)))...)[:len(dst)]
-		}
-		n, err := r.Read(dst[len(dst):cap(dst)])
-		dst = dst[:len(dst)+n]
-		if int64(len(dst)) > limit {
-			return dst, errTooLong
-		}
-		if err == io.EOF {
-			return dst, nil
-		}
-		if err != nil {
-			return dst, fmt.Errorf("read the answer: %w", err)
-		}
-	}
-}
-
-// retryAfter reads the header's seconds; its date form is rare and left alone.
-func retryAfter(header string) time.Duration {
-	seconds, err := strconv.Atoi(strings.TrimSpace(header))
-	if err != nil || seconds < 0 {
-		return 0
-	}
-	return min(time.Duration(seconds)*time.Second, time.Minute)
 }
 
 // nameOf names a server for people, without the credentials a URL may hold.

@@ -1,6 +1,12 @@
 package index
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/logferry/logferry/handlers/logs"
+)
 
 const (
 	// guardBuckets is how finely the window moves on.
@@ -70,4 +76,42 @@ func (g *guard) set(maxRatio float64, window time.Duration) {
 		*g = newGuard(maxRatio, window)
 	}
 	g.maxRatio = maxRatio
+}
+
+// judge asks the guard whether refused documents go to the poison queue, and
+// lets them wait instead while it holds.
+func (b *Bulker) judge(v *verdicts) {
+	if v.accepted+v.refused == 0 {
+		return
+	}
+	before := b.guard.holding
+	holding := b.guard.note(time.Now(), v.accepted, v.refused)
+	if before != holding {
+		if holding {
+			b.logger.Warn("most documents are refused, so refused ones wait", "reason", reasonOf(v.failures))
+		} else {
+			b.logger.Info("documents are accepted again, so refused ones go to the poison queue")
+		}
+	}
+	if !holding {
+		b.stats.refused.Add(v.refused)
+		return
+	}
+	total, bad := b.guard.sums()
+	for i, f := range v.failures {
+		var refusal *logs.Refusal
+		if errors.As(f.err, &refusal) {
+			v.failures[i].err = logs.AsUnavailable(fmt.Errorf("holding, %d of the last %d documents were refused: status %d: %s",
+				bad, total, refusal.Status, refusal.Error()))
+		}
+	}
+}
+
+func reasonOf(failures []failure) string {
+	for _, f := range failures {
+		if logs.KindOf(f.err) == logs.Permanent {
+			return f.err.Error()
+		}
+	}
+	return ""
 }

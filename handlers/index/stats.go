@@ -106,7 +106,7 @@ func (b *Bulker) report(v *verdicts) {
 	case held != nil:
 		text := held.Error()
 		b.stats.held.Store(&text)
-	case v.accepted > 0:
+	case v.accepted > 0 && !b.guard.holding:
 		b.stats.held.Store(nil)
 	}
 }

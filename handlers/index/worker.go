@@ -3,14 +3,6 @@ package index
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"net"
-	"net/http"
-	"syscall"
-	"time"
-
-	"github.com/logferry/logferry/handlers/logs"
 )
 
 const (
@@ -27,8 +19,9 @@ const (
 	// that breaks while it is written may mean that it is too large.
 	brokenSize = 256 << 10
 
-	// maxIdleAnswer is the answer's memory that a resting worker keeps.
-	maxIdleAnswer = 1 << 20
+	// maxIdle is what a resting worker keeps of the memory for an answer, or
+	// for a line whose UTF-8 it repaired.
+	maxIdle = 1 << 20
 )
 
 // worker builds and posts one request at a time. It keeps its memory between
@@ -156,8 +149,11 @@ func (w *worker) rest() {
 	if cap(w.x.packed) > w.plan.maxBytes+1<<20 {
 		w.x.packed = nil
 	}
-	if cap(w.x.answered) > maxIdleAnswer {
+	if cap(w.x.answered) > maxIdle {
 		w.x.answered = nil
+	}
+	if cap(w.document.clean) > maxIdle {
+		w.document.clean = nil
 	}
 }
 
@@ -169,139 +165,4 @@ func (w *worker) indexOf(i int) string {
 	}
 	name, _, _ := bytes.Cut(w.body[start:], []byte{'"'})
 	return string(name)
-}
-
-// cut posts a range of documents, in halves and halves of halves when the sink
-// cannot take it as a whole.
-type cut struct {
-	worker   *worker
-	verdicts *verdicts
-
-	accepted bool  // some part of it was answered item by item
-	singles  []int // places in failures of single documents refused with 400
-	held     error // once it is clear that everybody is refused
-}
-
-func (c *cut) post(ctx context.Context, from, to int) {
-	if c.held != nil {
-		c.fail(from, to, c.held)
-		return
-	}
-	w := c.worker
-	start := 0
-	if from > 0 {
-		start = w.docs[from-1].end
-	}
-	body := w.body[start:w.docs[to-1].end]
-	began := time.Now()
-	// An answer repeats a document at most once escaped, in a reason.
-	a, reusable, err := w.client.bulk(ctx, body, 16<<20+8*int64(len(body)), &w.x)
-	w.spoiled = w.spoiled || !reusable
-	w.stats.posted(a.sent, time.Since(began))
-
-	tooLarge := errors.Is(err, errTooLong) || to-from > 1 && a.sent >= brokenSize && brokeOff(err)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		c.fail(from, to, errStopped)
-		return
-	case err != nil && !tooLarge:
-		c.fail(from, to, logs.AsUnavailable(fmt.Errorf("post _bulk to %s: %w", a.where, err)))
-		return
-	case err == nil && a.status == http.StatusOK:
-		c.read(&a, from, to)
-		return
-	}
-	if !tooLarge {
-		var what whole
-		if what, err = judge(&a); what == wholeFailed {
-			c.fail(from, to, err)
-			return
-		}
-	}
-	if to-from > 1 {
-		middle := from + (to-from)/2
-		c.post(ctx, from, middle)
-		c.post(ctx, middle, to)
-		return
-	}
-	if tooLarge {
-		c.fail(from, to, fmt.Errorf("post _bulk to %s: %w", a.where, err))
-		return
-	}
-	c.single(&a, from, err)
-}
-
-// brokeOff says whether the sink hung up while a request was being written. One
-// that finds a request too large may do so right after its answer, which is
-// lost then more often than not.
-func brokeOff(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "write" && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
-}
-
-// single refuses one document that the sink did not take even alone.
-func (c *cut) single(a *answer, i int, err error) {
-	if a.status == http.StatusBadRequest {
-		c.singles = append(c.singles, len(c.verdicts.failures))
-	}
-	kind, reason := wholeReason(a.body)
-	if reason == "" {
-		reason = http.StatusText(a.status)
-	}
-	d := c.worker.docs[i]
-	refusal := &logs.Refusal{Index: c.worker.indexOf(i), Status: a.status, Type: kind, Reason: reason}
-	c.verdicts.refused++
-	c.verdicts.failures = append(c.verdicts.failures, failure{d.ask, d.index, refusal})
-	if !c.accepted && len(c.singles) >= singlesToHold {
-		c.held = logs.AsUnavailable(err)
-	}
-}
-
-// conclude takes back refusals that turned out to be said to everybody.
-func (c *cut) conclude() {
-	if c.held == nil {
-		return
-	}
-	for _, i := range c.singles {
-		c.verdicts.failures[i].err = c.held
-		c.verdicts.refused--
-	}
-}
-
-// read takes the verdicts of an answer to documents from to to.
-func (c *cut) read(a *answer, from, to int) {
-	w, v := c.worker, c.verdicts
-	undo := len(v.failures)
-	var conflicts, refusals int64
-	err := parseAnswer(a.body, to-from, func(i int, it item) {
-		d := w.docs[from+i]
-		switch it.verdict() {
-		case stored:
-		case conflict:
-			conflicts++
-		case refused:
-			refusals++
-			v.failures = append(v.failures, failure{d.ask, d.index, it.refusal(w.indexOf(from + i))})
-		case retry, hold:
-			v.failures = append(v.failures, failure{d.ask, d.index, it.err(w.indexOf(from + i))})
-		}
-	})
-	if err != nil {
-		v.failures = v.failures[:undo]
-		c.fail(from, to, fmt.Errorf("post _bulk to %s: %w", a.where, err))
-		return
-	}
-	c.accepted = true
-	accepted := int64(to - from - (len(v.failures) - undo))
-	v.accepted += accepted
-	v.refused += refusals
-	w.stats.conflicts.Add(conflicts)
-	w.stats.stored.Add(accepted - conflicts)
-}
-
-// fail lets all documents from from to to fail with err.
-func (c *cut) fail(from, to int, err error) {
-	for _, d := range c.worker.docs[from:to] {
-		c.verdicts.failures = append(c.verdicts.failures, failure{d.ask, d.index, err})
-	}
 }
