@@ -87,12 +87,16 @@ func (s *Source) original(f *file) bool {
 		s.unchecked = append(s.unchecked, f)
 		return false
 	}
-	first, err := firstBytes(f.fd)
+	first, err := s.firstBytes(f.fd)
 	if err != nil || len(first) == 0 {
 		return true // the turn finds out
 	}
+	heads := make([]print, 0, 11)
 	for size := 1; size <= len(first); size *= 2 {
-		alike := s.heads[printOf(first[:size])]
+		heads = append(heads, printOf(first[:size]))
+	}
+	for _, head := range heads {
+		alike := s.heads[head]
 		for i := 0; i < len(alike); i++ {
 			o := alike[i]
 			if o == f || o.read.pos == 0 || o.spoiled || o.released || !related(o.path, f.path) {
@@ -116,7 +120,7 @@ func (s *Source) original(f *file) bool {
 					continue
 				}
 				s.beginAgain(o, whyTruncated)
-				alike = s.heads[printOf(first[:size])]
+				alike = s.heads[head]
 				i = -1
 				if !o.orphan {
 					continue
@@ -243,7 +247,7 @@ func (s *Source) allRead(o, c *file) bool {
 		c.read, c.acked, c.dry = at(st.size), at(st.size), st.size
 		c.before = tailHash(before)
 		c.tail = c.before
-		if first, err := firstBytes(c.fd); err == nil {
+		if first, err := s.firstBytes(c.fd); err == nil {
 			c.head = printOf(first)
 			s.indexHead(c)
 		}

@@ -85,6 +85,8 @@ func (s *Source) observe(f *file, st stat) {
 // cannot be read.
 func (s *Source) discover(n *name, st stat) *file {
 	in := n.inputs[0]
+	began := time.Now()
+	defer func() { s.opening += time.Since(began) }()
 	fd, st, err := s.openPath(n.path)
 	if err != nil {
 		if !errors.Is(err, unix.ENOENT) {
@@ -96,7 +98,7 @@ func (s *Source) discover(n *name, st stat) *file {
 		unix.Close(fd) // the name changed hands since it was looked at
 		return f
 	}
-	first, err := firstBytes(fd)
+	first, err := s.firstBytes(fd)
 	if err != nil {
 		unix.Close(fd)
 		s.cannotOpen(n.path, err)

@@ -87,15 +87,16 @@ func (s *Source) reopen(f *file) bool {
 		}
 	}
 	s.hold(f, fd)
-	first, err := firstBytes(fd)
+	first, err := s.firstBytes(fd)
 	if err == nil && f.read.pos > 0 && !f.head.covers(first) {
 		s.beginAgain(f, whyRewritten)
 	}
 	return true
 }
 
-func firstBytes(fd int) ([]byte, error) {
-	first := make([]byte, maxHead)
-	n, err := pread(fd, first, 0)
-	return first[:n], err
+// firstBytes reads what a file's print is made of. The bytes are valid until
+// the next call.
+func (s *Source) firstBytes(fd int) ([]byte, error) {
+	n, err := pread(fd, s.first[:], 0)
+	return s.first[:n], err
 }

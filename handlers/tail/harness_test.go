@@ -52,6 +52,11 @@ func newRig(t testing.TB) *rig {
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
+	return newRigAlone(t)
+}
+
+// newRigAlone is for tests that measure.
+func newRigAlone(t testing.TB) *rig {
 	root := t.TempDir()
 	r := &rig{t: t, dir: filepath.Join(root, "logs"), data: filepath.Join(root, "data")}
 	require.NoError(t, os.Mkdir(r.dir, 0o755))

@@ -49,6 +49,7 @@ type state struct {
 	journal     int64 // bytes since the last snapshot
 	snapshot    int64 // bytes of it
 	scratch     []byte
+	first       [maxHead]byte
 	writeFailed error
 	rewrite     bool // the last write failed: write again, whatever changed
 	expireAt    time.Time
@@ -64,6 +65,7 @@ type state struct {
 	scanAt    time.Time
 	scanned   time.Time     // when the last scan ended
 	scanTook  time.Duration // and what it took
+	opening   time.Duration // what opening new files took of it
 	goneAt    time.Time
 	suspectAt time.Time // when suspects and orphans are looked at
 	flushAt   time.Time

@@ -78,7 +78,7 @@ func (s *Source) sibling(f *file) bool {
 	if err != nil {
 		return false
 	}
-	first, err := firstBytes(fd)
+	first, err := s.firstBytes(fd)
 	born := bornAt(fd)
 	if err != nil || st.inode != f.inode || f.born != 0 && born != f.born ||
 		st.size < f.read.pos || !f.head.covers(first) || !tailStands(fd, f.read.pos, f.before) {

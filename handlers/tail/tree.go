@@ -179,7 +179,8 @@ func (s *Source) scan() {
 	}
 	s.closeInactive()
 	s.expire()
-	took := time.Since(began)
+	took := max(0, time.Since(began)-s.opening) // files are new but once
+	s.opening = 0
 	s.tally.Scans++
 	s.tally.ScanTime += took
 	s.now = time.Now()
