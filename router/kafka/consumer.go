@@ -16,12 +16,12 @@ import (
 
 const (
 	commitEvery   = 500 * time.Millisecond
-	commitTimeout = 10 * time.Second
+	commitTimeout = 5 * time.Second
 	oldestTimeout = 10 * time.Second
-	leaveTimeout  = 5 * time.Second
+	leaveTimeout  = 4 * time.Second
 	// troublePause keeps a topic that may not be read from being asked for as
 	// fast as the broker can say no.
-	troublePause = 250 * time.Millisecond
+	troublePause = 100 * time.Millisecond
 	// handoverWait is how long a partition that goes to another member may
 	// take to settle what is in flight; the group waits for it meanwhile, and
 	// gives us up after rebalanceTimeout.
@@ -59,6 +59,7 @@ type consumer struct {
 	draining chan struct{} // closed by drain
 	stopping chan struct{} // closed by stop
 	gone     chan struct{} // closed when everything has ended
+	abandon  func()        // let the client give up all requests
 
 	commitMu sync.Mutex // one commit at a time
 
@@ -87,9 +88,13 @@ func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, t
 	c.drain = sync.OnceFunc(func() { close(c.draining) })
 	c.stop = sync.OnceFunc(func() { close(c.stopping) })
 	ctx, cancel := context.WithCancel(ctx)
+	lifetime, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	c.abandon = abandon
+	made := make(chan struct{}) // the client calls back before NewClient returns
 	opts := append(topicOptions(topics, o.Exclude),
 		kgo.WithLogger(clientLog{c.log}),
 		kgo.WithHooks(watch{c.log, &c.cond}),
+		kgo.WithContext(lifetime),
 		kgo.ConsumerGroup(o.Group),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.SessionTimeout(sessionTimeout),
@@ -100,14 +105,24 @@ func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, t
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.onAssigned(ctx, m) }),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+			<-made
+			c.onAssigned(ctx, m)
+		}),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, m map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			<-made
 			return c.onOffsets(ctx, m), nil
 		}),
-		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.onRevoked(ctx, m) }),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.onLost(m) }),
-		kgo.MetadataMaxAge(metadataAge),
-		kgo.MetadataMinAge(metadataAge/5),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+			<-made
+			c.onRevoked(ctx, m)
+		}),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+			<-made
+			c.onLost(m)
+		}),
+		kgo.MetadataMaxAge(o.metadataAge),
+		kgo.MetadataMinAge(o.metadataAge/5),
 		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
@@ -115,12 +130,15 @@ func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, t
 	)
 	cl, err := NewClient(cfg, opts...)
 	if err != nil {
+		abandon()
 		cancel()
 		return nil, err
 	}
 	c.client = cl
+	close(made)
 	go func() {
 		defer close(c.gone)
+		defer abandon()
 		defer cancel()
 		c.run(ctx)
 	}()
@@ -190,9 +208,13 @@ func (c *consumer) run(ctx context.Context) {
 func (c *consumer) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	c.commit(ctx, c.assigned())
+	ps := c.assigned()
+	c.commit(ctx, ps)
+	c.remove(ps)
 	c.client.AllowRebalance()
-	_ = c.client.LeaveGroupContext(ctx)
+	if c.client.LeaveGroupContext(ctx) != nil {
+		c.abandon()
+	}
 	c.client.Close()
 }
 
@@ -220,6 +242,7 @@ func (c *consumer) poll(ctx context.Context) {
 			}
 		})
 		c.client.AllowRebalance()
+		c.rejoin(fetches)
 		if !progress {
 			select {
 			case <-ctx.Done():

@@ -276,3 +276,17 @@ func TestKeyHashIsKafkas(t *testing.T) {
 		require.Equal(t, theirs.Partition(&kgo.Record{Key: key}, n), int(keyHash(key))%n, "%x", key)
 	}
 }
+
+func TestPublisherSurvivesARecreatedTopic(t *testing.T) {
+	t.Parallel()
+	c, cfg := broker(t, kfake.SeedTopics(1, "web"))
+	p := newPublisher(t, cfg)
+	require.NoError(t, p.Publish("web", batchMessage(context.Background(), batchOf("k", "old"))))
+	require.NoError(t, c.DeleteTopic("web"))
+	require.NoError(t, c.CreateTopic("web", 1, nil))
+	b := batchOf("k", "new")
+	require.Eventually(t, func() bool {
+		return p.Publish("web", batchMessage(context.Background(), b)) == nil
+	}, wait, time.Millisecond)
+	require.Equal(t, []string{"new"}, valuesOf(read(t, cfg, "web", 1)))
+}

@@ -140,6 +140,12 @@ func (p *Publisher) verdict(ctx context.Context, topic string, err error) error 
 		return fmt.Errorf("publish to %q: %w", topic, errOthersContext)
 	}
 	code := kafkaCode(err)
+	if errors.Is(err, kerr.UnknownTopicID) {
+		// The topic was deleted and made again, and the client keeps to the
+		// one it knew.
+		p.limits.known.Delete(topic)
+		p.client.PurgeTopicsFromProducing(topic)
+	}
 	if refuses(err) {
 		p.refused.Add(1)
 		r := &logs.Refusal{Status: int(code.Code), Type: code.Message, Reason: code.Description}

@@ -49,7 +49,8 @@ type SubscriberOptions struct {
 	// Logger takes what a person must act on; nil discards it.
 	Logger *slog.Logger
 
-	maxBatchBytes int // of a decompressed batch; 0 is maxDecompressed
+	maxBatchBytes int           // of a decompressed batch; 0 is maxDecompressed
+	metadataAge   time.Duration // 0 is metadataAge
 }
 
 // Subscriber reads topics as a member of a consumer group. A message carries
@@ -96,6 +97,9 @@ func NewSubscriber(cfg config.Kafka, o SubscriberOptions) (*Subscriber, error) {
 	}
 	if o.maxBatchBytes == 0 {
 		o.maxBatchBytes = maxDecompressed
+	}
+	if o.metadataAge == 0 {
+		o.metadataAge = metadataAge
 	}
 	o.Logger = orDiscard(o.Logger)
 	return &Subscriber{cfg: cfg, o: o}, nil

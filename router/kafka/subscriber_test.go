@@ -25,6 +25,7 @@ func subscribe(t testing.TB, cfg config.Kafka, o SubscriberOptions) (*Subscriber
 	if o.NackPause == 0 {
 		o.NackPause = time.Millisecond
 	}
+	o.metadataAge = 500 * time.Millisecond
 	s, err := NewSubscriber(cfg, o)
 	require.NoError(t, err)
 	ch, err := s.Subscribe(context.Background(), "")

@@ -81,3 +81,23 @@ func (c *consumer) expired(p *partition, n int64) {
 	c.cond.fail(err)
 	c.log.Warn("kafka deleted records before they were read; its retention is shorter than the lag", "error", err)
 }
+
+// rejoin forgets topics that were deleted and made again: the client keeps to
+// the topic it knew. What was settled of the old one says nothing of the new.
+func (c *consumer) rejoin(fetches kgo.Fetches) {
+	fetches.EachError(func(topic string, number int32, err error) {
+		if !errors.Is(err, kerr.UnknownTopicID) {
+			return
+		}
+		c.log.Warn("topic was deleted and made again; reading the new one from its start", "topic", topic)
+		for _, p := range c.assigned() {
+			if p.topic == topic {
+				p.drop()
+				<-p.gone
+				p.done.Store(nil)
+			}
+		}
+		c.client.PurgeTopicsFromConsuming(topic)
+		c.client.AddConsumeTopics(topic)
+	})
+}

@@ -169,7 +169,7 @@ func TestGiveUpAfterPoisonsWhatFailsForUnknownReasons(t *testing.T) {
 func TestTheFirstSuccessWakesAllThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := usual
-		s.Retry.MinBackoff = config.Duration(20 * time.Second)
+		s.Retry.Multiplier = 100
 		s.Breaker.Failures = 0
 		chain := newChain(s, &box{})
 		var up atomic.Bool
@@ -187,6 +187,7 @@ func TestTheFirstSuccessWakesAllThatWait(t *testing.T) {
 			require.NoError(t, err)
 			close(done)
 		}()
+		time.Sleep(time.Second) // it failed at 0 and 100 ms, and waits for 10 s
 		synctest.Wait()
 		require.EqualValues(t, 1, chain.Stats().Waiting)
 		up.Store(true)
@@ -194,7 +195,26 @@ func TestTheFirstSuccessWakesAllThatWait(t *testing.T) {
 		_, err := handle(msg)
 		require.NoError(t, err)
 		<-done
-		require.Zero(t, time.Since(start))
+		require.Equal(t, time.Second, time.Since(start))
+	})
+}
+
+type busy struct{ error }
+
+func (busy) RetryAfter() time.Duration { return 7 * time.Second }
+
+func TestASinkThatSaysWhenIsTakenAtItsWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		msg, _ := poll("good")
+		start, attempts := time.Now(), 0
+		_, err := build(newChain(usual, &box{}), func(*message.Message) ([]*message.Message, error) {
+			if attempts++; attempts == 1 {
+				return nil, busy{errors.New("429")}
+			}
+			return nil, nil
+		})(msg)
+		require.NoError(t, err)
+		require.Equal(t, 7*time.Second, time.Since(start))
 	})
 }
 

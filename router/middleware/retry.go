@@ -61,29 +61,44 @@ func (r *retry) middleware(next message.HandlerFunc) message.HandlerFunc {
 			if gaveUp(s, started, rest) {
 				return nil, giveUp(msg, err)
 			}
-			if !r.wait(msg, wake, interval(pause, s)) {
+			if !r.wait(msg, wake, s.MinBackoff.D(), interval(pause, s, err)) {
 				return nil, err
 			}
 		}
 	}
 }
 
-// interval takes the next interval under the settings of now.
-func interval(pause *backoff.ExponentialBackOff, s *config.Retry) time.Duration {
+// interval takes the next interval under the settings of now; a sink that said
+// when to come back is taken at its word, up to max_backoff.
+func interval(pause *backoff.ExponentialBackOff, s *config.Retry, err error) time.Duration {
 	pause.InitialInterval, pause.MaxInterval = s.MinBackoff.D(), s.MaxBackoff.D()
 	pause.Multiplier, pause.RandomizationFactor = s.Multiplier, s.Jitter
-	return max(pause.NextBackOff(), time.Millisecond)
+	next := max(pause.NextBackOff(), time.Millisecond)
+	var told interface{ RetryAfter() time.Duration }
+	if errors.As(err, &told) {
+		next = max(next, min(told.RetryAfter(), s.MaxBackoff.D()))
+	}
+	return next
 }
 
-// wait blocks for the pause, or until the pipeline recovered; it returns false
-// when the message's context ended.
-func (r *retry) wait(msg *message.Message, wake <-chan struct{}, pause time.Duration) bool {
+// wait blocks for the pause, or until the pipeline recovered, but for least at
+// the least: what is held while others pass must not come back with each of
+// them. It returns false when the message's context ended.
+func (r *retry) wait(msg *message.Message, wake <-chan struct{}, least, pause time.Duration) bool {
 	r.waiting.Add(1)
 	defer r.waiting.Add(-1)
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
+	least = min(least, pause)
+	early := time.NewTimer(least)
+	defer early.Stop()
 	select {
-	case <-timer.C:
+	case <-early.C:
+	case <-msg.Context().Done():
+		return false
+	}
+	late := time.NewTimer(pause - least)
+	defer late.Stop()
+	select {
+	case <-late.C:
 	case <-wake:
 	case <-msg.Context().Done():
 		return false
