@@ -23,7 +23,8 @@ const (
 	maxBody = 16 << 20 // unpacked; a larger one is 413
 	// As many requests are worked on at once as there are processors, at most
 	// this many, so that their bodies are bounded; the others wait.
-	maxBulks = 4
+	maxBulks    = 4
+	bodyTimeout = time.Minute // from the request's start until its body is read
 
 	elasticVersion = "8.19.7"
 )
@@ -40,11 +41,10 @@ type front struct {
 func (s *Store) bulkHandler() http.Handler {
 	f := &front{store: s, slots: make(chan struct{}, min(max(2, runtime.GOMAXPROCS(0)), maxBulks))}
 	f.batches.New = func() any {
-		return &batch{seen: make(map[idKey]struct{}), mapper: newMapper(&s.known)}
+		return &batch{seen: make(map[idKey]struct{}), mapper: newMapper(s.known)}
 	}
 	f.bodies.New = func() any { return new(bytes.Buffer) }
 	f.gzips.New = func() any { return new(gzip.Reader) }
-
 	return f
 }
 
@@ -104,6 +104,8 @@ func (f *front) bulk(w http.ResponseWriter, r *http.Request, index string) {
 	case <-r.Context().Done():
 		return
 	}
+	// One that sends nothing must not keep a slot.
+	_ = http.NewResponseController(w).SetReadDeadline(start.Add(bodyTimeout))
 	body := f.bodies.Get().(*bytes.Buffer)
 	defer f.putBody(body)
 	if ref := f.read(body, r); ref != nil {
@@ -125,7 +127,7 @@ func (f *front) bulk(w http.ResponseWriter, r *http.Request, index string) {
 		fail(w, unavailable(err))
 		return
 	}
-	shape := shapeOf(parseFilter(r.FormValue("filter_path")))
+	shape := shapeOf(parseFilter(r.URL.Query().Get("filter_path")))
 	answer := appendAnswer(b.answer[:0], b.items, shape, time.Since(start).Milliseconds())
 	b.answer = answer
 	w.Header().Set("Content-Type", "application/json")

@@ -34,9 +34,10 @@ func (b *bulkBody) parse(body []byte, index string) *refusal {
 	if body[len(body)-1] != '\n' {
 		return badRequest("illegal_argument_exception", "The bulk request must be terminated by a newline [\\n]")
 	}
-	// Names are copied into memory that must not move under them.
-	if cap(b.names) < len(body) {
-		b.names = make([]byte, 0, len(body))
+	// Names are copied into memory that must not move under them; those for
+	// which it is too small are copied one by one.
+	if cap(b.names) < len(body)/8 {
+		b.names = make([]byte, 0, len(body)/8)
 	}
 	for line := 1; len(body) > 0; line++ {
 		var action, source []byte
@@ -145,8 +146,7 @@ func (b *bulkBody) action(line []byte, index string, n int) (bulkItem, *refusal)
 	return item, nil
 }
 
-// keep copies s into b.names, which is as large as the body it comes from and
-// so has room.
+// keep copies s, into b.names if it has room.
 func (b *bulkBody) keep(s []byte) string {
 	at := len(b.names)
 	if at+len(s) > cap(b.names) {

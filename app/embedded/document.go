@@ -100,6 +100,11 @@ func (m *mapper) row(rows *logstorage.LogRows, d *document, arrival int64) *refu
 	if r != nil {
 		return r
 	}
+	if p.doubled {
+		if key, ok := doubledKey(d.source); ok {
+			return notJSON(d, "Duplicate field '"+key+"'")
+		}
+	}
 	fields := m.parser.Fields
 	text := -1
 	for _, i := range p.message {
@@ -196,11 +201,6 @@ func (m *mapper) plan(d *document) (*plan, *refusal) {
 			p.doubled = true
 		}
 		seen[name] = struct{}{}
-	}
-	if p.doubled {
-		if key, ok := doubledKey(d.source); ok {
-			return nil, notJSON(d, "Duplicate field '"+key+"'")
-		}
 	}
 	for _, want := range messageFields {
 		for i, name := range p.renamed {
@@ -322,6 +322,10 @@ func parseTime(s string) (int64, bool) {
 type fieldNames struct {
 	mu      sync.Mutex
 	byIndex map[string]map[string]struct{}
+}
+
+func newFieldNames() *fieldNames {
+	return &fieldNames{byIndex: make(map[string]map[string]struct{})}
 }
 
 // add takes all the names, or none when they would be too many.

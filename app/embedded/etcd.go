@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// One member alone wins its election by waiting: at 10 ticks of 10 ms the
-	// start takes a tenth of a second instead of one.
-	etcdTickMs     = 10
-	etcdElectionMs = 100
+	// One member alone wins its election by waiting a few ticks: with these the
+	// start takes 150 ms, with etcd's own a second.
+	etcdTickMs     = 50
+	etcdElectionMs = 250
 
 	// etcd allocates a log segment ahead; its own 64 MB are for clusters.
 	etcdLogSegment = 4 << 20

@@ -55,9 +55,7 @@ func runServers(dir string) error {
 // SIGKILL and waits until it is gone.
 func startChild(t *testing.T, dir string, journalLimit int) (addrs childAddrs, kill func()) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+dir, childLimit+"="+strconv.Itoa(journalLimit))
-	cmd.Stderr = os.Stderr
+	cmd := childCommand(dir, journalLimit)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -73,6 +71,23 @@ func startChild(t *testing.T, dir string, journalLimit int) (addrs childAddrs, k
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(line, &addrs), string(line))
 	return addrs, kill
+}
+
+func childCommand(dir string, journalLimit int) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir, childLimit+"="+strconv.Itoa(journalLimit))
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// killWhileItStarts kills a child at some instant of its recovery.
+func killWhileItStarts(t *testing.T, dir string) {
+	t.Helper()
+	cmd := childCommand(dir, 0)
+	require.NoError(t, cmd.Start())
+	time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
 }
 
 func killDoc(n int) string {
@@ -98,6 +113,7 @@ func sendUntilKilled(t *testing.T, url string, next *int) (acked []int) {
 			client := &http.Client{Transport: &http.Transport{}}
 			defer client.CloseIdleConnections()
 			for {
+				time.Sleep(time.Millisecond) // enough, and not more to read back than that
 				mu.Lock()
 				from := *next
 				*next += 20
@@ -146,6 +162,7 @@ func TestKilledStoreHasEachDocumentOnce(t *testing.T) {
 		}
 		timer.Stop()
 		kill()
+		killWhileItStarts(t, dir)
 	}
 	t.Logf("%d sent, %d answered", next, len(acked))
 	require.NotEmpty(t, acked)

@@ -98,23 +98,35 @@ func (s *Store) forgetStored(missing map[idKey]struct{}, in span) error {
 
 // addMissing adds the rows of the journal's documents that are in missing.
 func (s *Store) addMissing(missing map[idKey]struct{}) error {
-	m := s.mappers.Get().(*mapper)
-	defer s.mappers.Put(m)
 	rows := logstorage.GetLogRows(streamFields[:], nil, nil, nil, "")
 	defer logstorage.PutLogRows(rows)
+	add := func() {
+		s.logs.add(rows)
+		rows.ResetKeepSettings()
+	}
+	m := newMapper(newFieldNames())
 	var hasher idHasher
 	_, err := s.journal.replay(func(d *document) {
 		if _, ok := missing[hasher.key(d.index, d.id)]; !ok {
 			return
 		}
-		if r := m.row(rows, d, d.time); r != nil {
+		r := m.row(rows, d, d.time)
+		if r != nil {
+			// The journal may be of more than one process, each of which took
+			// its own maxFields names: begin new blocks of the storage here.
+			add()
+			s.logs.flush()
+			m = newMapper(newFieldNames())
+			r = m.row(rows, d, d.time)
+		}
+		if r != nil {
 			s.logger.Error("add a document of the journal", "index", d.index, "id", d.id, "error", r.reason)
 		}
 		if rows.NeedFlush() {
-			s.logs.add(rows)
-			rows.ResetKeepSettings()
+			add()
 		}
 	})
-	s.logs.add(rows)
+	add()
+	s.logs.flush()
 	return err
 }

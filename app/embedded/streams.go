@@ -52,7 +52,7 @@ func (s *Store) repairStreams(logs, scratch string) error {
 	}
 	var storage *logstorage.Storage
 	century := 100 * 365 * 24 * time.Hour
-	m := newMapper(&fieldNames{byIndex: make(map[string]map[string]struct{})})
+	m := newMapper(newFieldNames())
 	rows := logstorage.GetLogRows(streamFields[:], nil, nil, nil, "")
 	defer logstorage.PutLogRows(rows)
 	_, err := s.journal.replay(func(d *document) {
@@ -64,6 +64,7 @@ func (s *Store) repairStreams(logs, scratch string) error {
 				Retention: century, FutureRetention: century,
 			})
 		}
+		m.known = newFieldNames() // what was taken once is taken
 		if m.row(rows, d, d.time); d.opens {
 			storage.MustAddRows(rows)
 		}
