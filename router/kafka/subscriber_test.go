@@ -231,14 +231,19 @@ func TestSubscriberFindsATopicThatComesLater(t *testing.T) {
 }
 
 func TestRebalanceLosesNothing(t *testing.T) {
-	const parts, each = 4, 200
-	_, cfg := broker(t, kfake.SeedTopics(parts, "web"))
+	_, cfg := broker(t, kfake.SeedTopics(4, "web"))
+	rebalance(t, cfg, "g", "web", 4, 200)
+}
+
+// rebalance lets a second member join while the first reads, and counts.
+func rebalance(t *testing.T, cfg config.Kafka, group, topic string, parts, each int) {
+	t.Helper()
 	for p := range int32(parts) {
 		var vs []string
 		for i := range each {
 			vs = append(vs, fmt.Sprint(p, "/", i))
 		}
-		produce(t, cfg, records("web", p, vs...)...)
+		produce(t, cfg, records(topic, p, vs...)...)
 	}
 	seen := make(map[string]int)
 	var mu sync.Mutex
@@ -259,7 +264,7 @@ func TestRebalanceLosesNothing(t *testing.T) {
 		}
 	}
 	var wg sync.WaitGroup
-	o := SubscriberOptions{Topics: []string{"web"}, MaxRecords: 2, Window: 4}
+	o := SubscriberOptions{Topics: []string{topic}, Group: group, MaxRecords: 2, Window: 4}
 	first, ch1 := subscribe(t, cfg, o)
 	wg.Go(func() { handle(ch1) })
 	require.Eventually(t, func() bool { return first.Stats().Records > 20 }, wait, time.Millisecond)
@@ -282,7 +287,7 @@ func TestRebalanceLosesNothing(t *testing.T) {
 	}
 	require.Zero(t, repeats, "a handover waits for what is in flight")
 	for p := range int32(parts) {
-		require.EqualValues(t, each, committed(t, cfg, "g", "web", p))
+		require.EqualValues(t, each, committed(t, cfg, group, topic, p))
 	}
 }
 
