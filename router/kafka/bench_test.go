@@ -14,16 +14,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/handlers/logs"
 )
 
 // otherProcess starts a broker in another process.
-func otherProcess(b *testing.B) config.Kafka {
+func otherProcess(b *testing.B, kind string) config.Kafka {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), envBroker+"=1")
+	cmd.Env = append(os.Environ(), envBroker+"="+kind)
 	in, err := cmd.StdinPipe()
 	require.NoError(b, err)
 	out, err := cmd.StdoutPipe()
@@ -87,7 +88,7 @@ func inFlight(b *testing.B, send func(batch *logs.Batch)) {
 func BenchmarkPublish(b *testing.B) {
 	for _, codec := range []string{"none", "lz4", "zstd"} {
 		b.Run(codec, func(b *testing.B) {
-			cfg := otherProcess(b)
+			cfg := otherProcess(b, "produce")
 			cfg.Compression = codec
 			p := newPublisher(b, cfg)
 			inFlight(b, func(batch *logs.Batch) {
@@ -104,7 +105,7 @@ func BenchmarkPublish(b *testing.B) {
 func BenchmarkPlain(b *testing.B) {
 	for _, headers := range []int{0, 4} {
 		b.Run(fmt.Sprint("headers=", headers), func(b *testing.B) {
-			cl, err := NewClient(otherProcess(b), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(0),
+			cl, err := NewClient(otherProcess(b, "produce"), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(0),
 				kgo.MaxBufferedRecords(1<<30))
 			require.NoError(b, err)
 			defer cl.Close()
@@ -134,4 +135,59 @@ func BenchmarkPlain(b *testing.B) {
 			})
 		})
 	}
+}
+
+// benchRecords is a batch of 1,000 records as the agent writes them.
+func benchRecords() []byte {
+	const n = 1000
+	value := []byte(strings.Repeat("x", benchLine))
+	var recs []byte
+	for i := range n {
+		r := kmsg.Record{
+			OffsetDelta: int32(i), Key: []byte("00fc01-1a2b3c4d5e6f"), Value: value,
+			Headers: []kmsg.Header{
+				{Key: logs.HeaderNode, Value: []byte("web-1")}, {Key: logs.HeaderPath, Value: []byte("/var/log/nginx/access.log")},
+				{Key: logs.HeaderFile, Value: []byte("00fc01-1a2b3c4d5e6f")}, {Key: logs.HeaderPos, Value: []byte("1073741824")},
+			},
+		}
+		r.Length = int32(len(r.AppendTo(nil)) - 1)
+		recs = r.AppendTo(recs)
+	}
+	return sealed(kmsg.RecordBatch{LastOffsetDelta: n - 1, NumRecords: n, Records: recs})
+}
+
+// BenchmarkSubscribe acks what comes at once.
+func BenchmarkSubscribe(b *testing.B) {
+	_, ch := subscribe(b, otherProcess(b, "fetch"), SubscriberOptions{Topics: []string{"bench"}, MaxInFlightBytes: 64 << 20})
+	b.ReportAllocs()
+	var start time.Duration
+	total := 0
+	for i := 0; b.Loop(); i++ {
+		if i == 0 {
+			start = cpu()
+		}
+		m := <-ch
+		total += logs.PollOf(m).Len()
+		m.Ack()
+	}
+	reportRecords(b, cpu()-start, total)
+}
+
+// BenchmarkPlainPoll is the limit: the client with nothing around it.
+func BenchmarkPlainPoll(b *testing.B) {
+	cl, err := NewClient(otherProcess(b, "fetch"), kgo.ConsumeTopics("bench"), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchPartitionBytes))
+	require.NoError(b, err)
+	defer cl.Close()
+	b.ReportAllocs()
+	start, total := cpu(), 0
+	for b.Loop() {
+		total += cl.PollFetches(context.Background()).NumRecords()
+	}
+	reportRecords(b, cpu()-start, total)
+}
+
+func reportRecords(b *testing.B, used time.Duration, n int) {
+	b.ReportMetric(float64(used.Nanoseconds())/float64(n), "cpu-ns/record")
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "records/s")
 }

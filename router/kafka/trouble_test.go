@@ -21,19 +21,7 @@ import (
 // produceRaw appends a batch of n records whose compressed bytes are as given.
 func produceRaw(t *testing.T, cfg config.Kafka, topic string, n int32, attributes int16, compressed []byte) {
 	t.Helper()
-	now := time.Now().UnixMilli()
-	b := kmsg.RecordBatch{
-		PartitionLeaderEpoch: -1, Magic: 2, Attributes: attributes,
-		LastOffsetDelta: n - 1, FirstTimestamp: now, MaxTimestamp: now,
-		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1,
-		NumRecords: n, Records: compressed,
-	}
-	raw := b.AppendTo(nil)
-	b.Length = int32(len(raw) - 12)
-	raw = b.AppendTo(nil)
-	b.CRC = int32(crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli)))
-	raw = b.AppendTo(nil)
-
+	raw := sealed(kmsg.RecordBatch{Attributes: attributes, LastOffsetDelta: n - 1, NumRecords: n, Records: compressed})
 	req := kmsg.NewPtrProduceRequest()
 	req.Acks, req.TimeoutMillis = -1, 1000
 	rt, rp := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
@@ -47,6 +35,17 @@ func produceRaw(t *testing.T, cfg config.Kafka, topic string, n int32, attribute
 	resp, err := req.RequestWith(context.Background(), cl)
 	require.NoError(t, err)
 	require.NoError(t, kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode))
+}
+
+// sealed fills in what a batch says of itself.
+func sealed(b kmsg.RecordBatch) []byte {
+	b.Magic, b.PartitionLeaderEpoch = 2, -1
+	b.ProducerID, b.ProducerEpoch, b.FirstSequence = -1, -1, -1
+	b.FirstTimestamp = time.Now().UnixMilli()
+	b.MaxTimestamp = b.FirstTimestamp
+	b.Length = int32(len(b.AppendTo(nil)) - 12)
+	b.CRC = int32(crc32.Checksum(b.AppendTo(nil)[21:], crc32.MakeTable(crc32.Castagnoli)))
+	return b.AppendTo(nil)
 }
 
 func TestSubscriberPassesWhatNobodyCanRead(t *testing.T) {
