@@ -59,7 +59,7 @@ func (a *ask) settle() error {
 	if first := a.failures[0].Err; len(a.failures) == a.count && logs.KindOf(first) != logs.Permanent {
 		same := true
 		for _, f := range a.failures {
-			same = same && f.Err == first
+			same = same && sameError(f.Err, first)
 		}
 		if same {
 			return logs.NewBatchError(first)
@@ -77,4 +77,10 @@ func (a *ask) settle() error {
 		}
 	}
 	return batch
+}
+
+// sameError says whether a is b itself: one error that was given to many
+// documents, not one that another wraps.
+func sameError(a, b error) bool {
+	return a == b //nolint:errorlint // identity is what is asked
 }

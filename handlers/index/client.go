@@ -81,16 +81,15 @@ func NewClient(cfg config.Elasticsearch, logger *slog.Logger) (*Client, error) {
 		// Small answers cost more to inflate than to read, and none is a bomb.
 		DisableCompression: true,
 	}
-	c.api, err = elastictransport.New(elastictransport.Config{
-		URLs:         urls,
-		UserAgent:    "logferry",
-		APIKey:       string(cfg.APIKey),
-		Username:     cfg.Username,
-		Password:     string(cfg.Password),
-		DisableRetry: true,
-		Transport:    c.transport,
-		Interceptors: []elastictransport.InterceptorFunc{prepare},
-	})
+	c.api, err = elastictransport.NewClient(
+		elastictransport.WithURLs(urls...),
+		elastictransport.WithUserAgent("logferry"),
+		elastictransport.WithAPIKey(string(cfg.APIKey)),
+		elastictransport.WithBasicAuth(cfg.Username, string(cfg.Password)),
+		elastictransport.WithDisableRetry(),
+		elastictransport.WithTransport(c.transport),
+		elastictransport.WithInterceptors(prepare),
+	)
 	if err != nil {
 		return nil, fmt.Errorf("set up elasticsearch client: %w", err)
 	}
