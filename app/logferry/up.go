@@ -77,18 +77,29 @@ func printAddresses(w io.Writer, output string, o app.UpOptions, a app.Addresses
 	}
 	fmt.Fprintf(w, `logferry is up. Everything runs in this process; Ctrl-C stops it.
 
-  search page     %s/
+  search page     %s/%s
   shipping        %s
 
-  etcd            %s    live config under /logferry/v1 and /collect_log_conf
-  kafka           %s
-  elasticsearch   %s    _bulk
-  admin           %s    /healthz /readyz /metrics /api/status
+  etcd            %s%s    live config under /logferry/v1 and /collect_log_conf
+  kafka           %s%s
+  elasticsearch   %s%s    _bulk
+  admin           %s%s    /healthz /readyz /metrics /api/status
   state           %s
 
 Ship more files while it runs:
 
   etcdctl --endpoints %s put /collect_log_conf '[{"path":"./app.log","topic":"app"}]'
 
-`, a.Search, shipping, a.Etcd, a.Kafka, a.Elasticsearch, a.Console, o.Dir, a.Etcd)
+`, a.Search, moved(o.Search, a.Search), shipping,
+		a.Etcd, moved(o.Etcd, a.Etcd), a.Kafka, moved(o.Kafka, a.Kafka),
+		a.Elasticsearch, moved(o.Elasticsearch, a.Elasticsearch), a.Console, moved(o.Console, a.Console),
+		o.Dir, a.Etcd)
+}
+
+// moved says that a server listens on another port than people expect.
+func moved(p app.Port, address string) string {
+	if p.Number == 0 || strings.HasSuffix(address, fmt.Sprintf(":%d", p.Number)) {
+		return ""
+	}
+	return fmt.Sprintf("  (%d was taken)", p.Number)
 }
