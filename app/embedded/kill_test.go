@@ -85,7 +85,7 @@ func killWhileItStarts(t *testing.T, dir string) {
 	t.Helper()
 	cmd := childCommand(dir, 0)
 	require.NoError(t, cmd.Start())
-	time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
+	time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 }
@@ -152,9 +152,9 @@ func TestKilledStoreHasEachDocumentOnce(t *testing.T) {
 	acked := make(map[int]bool)
 	for _, limit := range []int{0, 100 << 10, 0} {
 		addrs, kill := startChild(t, dir, limit)
-		life := time.Duration(200+rand.IntN(1300)) * time.Millisecond
+		life := time.Duration(200+rand.IntN(800)) * time.Millisecond
 		if limit > 0 {
-			life += 1500 * time.Millisecond // the journal is emptied once a second
+			life += 1200 * time.Millisecond // the journal is emptied once a second
 		}
 		timer := time.AfterFunc(life, kill)
 		for _, n := range sendUntilKilled(t, addrs.Bulk, &next) {

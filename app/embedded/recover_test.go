@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,4 +34,34 @@ func TestRecoversMoreFieldsThanItTakes(t *testing.T) {
 	require.Equal(t, sent, count(t, s, "wide"))
 	require.Len(t, search(t, s, `{index="wide"} f_0_0_99:99`), 1)
 	require.Len(t, search(t, s, `{index="wide"} f_2_8_1:1`), 1)
+}
+
+// A kill may come when rows are in files and the streams they belong to are not.
+func TestRecoversStreams(t *testing.T) {
+	dir := t.TempDir()
+	s := startStore(t, dir)
+	docs := []string{
+		action("i", "1"), `{"message":"a","log":{"file":{"path":"/a"}}}`,
+		action("i", "2"), `{"message":"b","log":{"file":{"path":"/b"}}}`,
+		action("j", "1"), `{"message":"c","@timestamp":"2020-01-02T03:04:05Z"}`,
+	}
+	require.False(t, bulk(t, s, docs...).Errors)
+	journal, err := os.ReadFile(filepath.Join(dir, "journal"))
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "journal"), journal, 0o600))
+	lists, err := filepath.Glob(filepath.Join(dir, "logs", "partitions", "*", "indexdb", "parts.json"))
+	require.NoError(t, err)
+	require.Len(t, lists, 2)
+	for _, list := range lists {
+		require.NoError(t, os.WriteFile(list, []byte("[]"), 0o600))
+	}
+
+	s = startStore(t, dir)
+	require.Len(t, search(t, s, `*`), 3)
+	require.Len(t, search(t, s, `{index="i"}`), 2)
+	require.Len(t, search(t, s, `{log.file.path="/b"}`), 1)
+	require.Len(t, search(t, s, `{index="j"} c`), 1)
+	require.Equal(t, []int{409, 409, 409}, ptr(bulk(t, s, docs...)).statuses())
 }
