@@ -2,12 +2,16 @@ package kafka
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/handlers/logs"
@@ -49,4 +53,35 @@ func TestPingSaysWhatIsAbsent(t *testing.T) {
 	require.Error(t, err)
 	_, err = NewClient(config.Kafka{Brokers: []string{"x:1"}, TLS: &config.TLS{CAFile: "/absent"}})
 	require.ErrorContains(t, err, "ca_file")
+}
+
+func TestRightsThatComeLater(t *testing.T) {
+	t.Parallel()
+	read := kfake.ACL{
+		Resource: kmsg.ACLResourceTypeGroup, Name: "g", Pattern: kmsg.ACLResourcePatternTypeLiteral,
+		Operation: kmsg.ACLOperationRead, Allow: true,
+	}
+	_, cfg := broker(t, kfake.SeedTopics(1, "t"), kfake.EnableSASL(), kfake.EnableACLs(),
+		kfake.Superuser("PLAIN", "root", "root"), kfake.User("PLAIN", "ann", "secret", read))
+	root := cfg
+	root.SASL = &config.SASL{Mechanism: "PLAIN", Username: "root", Password: "root"}
+	cfg.SASL = &config.SASL{Mechanism: "PLAIN", Username: "ann", Password: "secret"}
+	p := newPublisher(t, cfg)
+	b := batchOf("k", "one")
+	err := p.Publish("t", batchMessage(context.Background(), b))
+	require.Equal(t, logs.Unavailable, logs.KindOf(err))
+	require.ErrorIs(t, err, kerr.TopicAuthorizationFailed)
+	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"t"}})
+	require.Eventually(t, func() bool { return strings.Contains(s.Stats().LastError, "AUTHORIZATION") }, wait, 10*time.Millisecond)
+
+	cl, err := NewClient(root)
+	require.NoError(t, err)
+	defer cl.Close()
+	_, err = admin(cl).CreateACLs(context.Background(), kadm.NewACLs().Topics("t").ResourcePatternType(kadm.ACLPatternLiteral).
+		Operations(kadm.OpAll).Allow("User:ann").AllowHosts("*"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		return p.Publish("t", batchMessage(context.Background(), b)) == nil
+	}, wait, 10*time.Millisecond)
+	require.Equal(t, []string{"one"}, collect(t, ch, 1))
 }

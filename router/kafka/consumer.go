@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"regexp"
 	"sync"
@@ -265,10 +264,7 @@ func (c *consumer) take(ctx context.Context, topic string, f *kgo.FetchPartition
 		return progress
 	}
 	p.end.Store(f.HighWatermark)
-	if p.stuck > 0 {
-		p.stuck = 0
-		c.cond.clear("read " + fmt.Sprint(topic, "/", f.Partition))
-	}
+	c.readable(p)
 	if p.expect >= 0 && f.LogStartOffset > p.expect {
 		c.expired(p, f.LogStartOffset-p.expect)
 	}

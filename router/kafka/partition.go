@@ -34,8 +34,9 @@ type partition struct {
 	paused    atomic.Bool
 
 	// owned by the goroutine that polls
-	expect int64 // the next offset that should come, -1 when unknown
-	stuck  int   // fetches in a row that nothing could be read from
+	expect int64  // the next offset that should come, -1 when unknown
+	stuck  int    // fetches in a row that nothing could be read from
+	said   string // the condition that was said of it
 
 	// owned by run
 	queue  []fetched

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -307,5 +306,3 @@ func (p *Publisher) bigClient() (*kgo.Client, error) {
 	}
 	return p.big, nil
 }
-
-var errOthersContext = errors.New("given up together with another batch of the partition")

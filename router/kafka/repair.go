@@ -15,6 +15,11 @@ import (
 // partition when the broker refuses one batch, so a refusal says nothing about
 // a line yet: such lines are sent again in halves until it is known whose fault
 // it is. The verdicts are those on lines before.
+//
+// Batches are cut to the topic's limit, so this happens when that limit has just
+// fallen. Lines that entered the client between the broker's no and the client's
+// word of it may then be in the topic before those that are sent again; at no
+// other time does a refusal change the order.
 func (p *Publisher) repair(ctx context.Context, topic string, b *logs.Batch, s *sending, verdicts map[int]error) error {
 	if verdicts == nil {
 		verdicts = make(map[int]error)
@@ -45,8 +50,8 @@ func (p *Publisher) repair(ctx context.Context, topic string, b *logs.Batch, s *
 			return err
 		}
 		p.careful.Add(1)
-		c := careful{p: p, ctx: ctx, topic: topic, batch: b, send: s, client: big, verdicts: verdicts}
-		c.halves(refused)
+		c := careful{p: p, topic: topic, batch: b, send: s, client: big, verdicts: verdicts}
+		c.halves(ctx, refused)
 		if p.limits.fell(ctx, p.client, topic) {
 			// The client knows a topic's limit once and for all, unless it
 			// forgets the topic. What it holds of it then fails, and is sent
@@ -79,12 +84,11 @@ func unsettled(b *logs.Batch, verdicts map[int]error) error {
 	return bad
 }
 
-var errNotReached = errors.New("publish: not sent yet, since another line failed before it")
+var errNotReached = logs.AsUnavailable(errors.New("publish: not sent yet, since another line failed before it"))
 
 // careful sends lines again in parts, one part at a time.
 type careful struct {
 	p        *Publisher
-	ctx      context.Context
 	topic    string
 	batch    *logs.Batch
 	send     *sending
@@ -95,10 +99,10 @@ type careful struct {
 // halves sends lines and, if the broker refuses them, their halves, in order.
 // It says whether to go on: a refusal of one line is that line's fate, any
 // other failure is everybody's.
-func (c *careful) halves(lines []int) bool {
+func (c *careful) halves(ctx context.Context, lines []int) bool {
 	s := c.send
 	s.fillLines(c.topic, c.batch, lines)
-	s.produce(c.ctx, c.client, c.batch.Turn)
+	s.produce(ctx, c.client, c.batch.Turn)
 	<-s.done
 	c.p.settle(s, c.batch)
 	failed := s.failed()
@@ -113,14 +117,14 @@ func (c *careful) halves(lines []int) bool {
 		}
 		left = append(left, s.line(i))
 		if !refuses(err) || len(lines) == 1 {
-			c.verdicts[s.line(i)] = c.p.verdict(c.ctx, c.topic, err)
+			c.verdicts[s.line(i)] = c.p.verdict(ctx, c.topic, err)
 			return refuses(err)
 		}
 	}
 	if len(left) == 1 {
-		return c.halves(left)
+		return c.halves(ctx, left)
 	}
-	return c.halves(left[:len(left)/2]) && c.halves(left[len(left)/2:])
+	return c.halves(ctx, left[:len(left)/2]) && c.halves(ctx, left[len(left)/2:])
 }
 
 // refuses says whether err may be the fault of one record.
@@ -137,7 +141,7 @@ func (p *Publisher) verdict(ctx context.Context, topic string, err error) error 
 	case errors.Is(err, kgo.ErrClientClosed):
 		return errClosed
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("publish to %q: %w", topic, errOthersContext)
+		return logs.AsUnavailable(fmt.Errorf("publish to %q: given up together with another batch of the partition", topic))
 	}
 	code := kafkaCode(err)
 	if errors.Is(err, kerr.UnknownTopicID) {

@@ -27,7 +27,7 @@ func (c *consumer) trouble(ctx context.Context, topic string, f *kgo.FetchPartit
 	switch {
 	case ctx.Err() != nil || errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, context.Canceled):
 	case errors.As(err, &session):
-		c.say("group", "consumer group cannot be joined, trying until it can", fmt.Errorf("join group %q: %w", c.o.Group, session.Err))
+		c.say(nil, "group", "consumer group cannot be joined, trying until it can", fmt.Errorf("join group %q: %w", c.o.Group, session.Err))
 	case errors.As(err, &loss):
 		c.cond.fail(err)
 		c.log.Warn("kafka has lost records that were read already; going on where it can",
@@ -39,7 +39,7 @@ func (c *consumer) trouble(ctx context.Context, topic string, f *kgo.FetchPartit
 		c.skip(ctx, p, kgo.EpochOffset{Epoch: tooLarge.Epoch, Offset: tooLarge.NextOffset}, tooLarge.NextOffset-tooLarge.Offset, err)
 		return true
 	case errors.As(err, &code):
-		c.say(fmt.Sprint("fetch ", topic, code.Message), "topic cannot be read, trying until it can", fmt.Errorf("fetch %q: %w", topic, err))
+		c.say(p, fmt.Sprint("fetch ", topic, " ", code.Message), "topic cannot be read, trying until it can", fmt.Errorf("fetch %q: %w", topic, err))
 	case p != nil && p.expect >= 0 && len(f.Records) == 0 && f.HighWatermark > p.expect:
 		// A batch of which neither length nor end can be trusted is passed
 		// record by record, until the fetch begins behind it.
@@ -48,22 +48,38 @@ func (c *consumer) trouble(ctx context.Context, topic string, f *kgo.FetchPartit
 			return true
 		}
 	default:
-		c.say(fmt.Sprint("read ", topic, "/", f.Partition), "records cannot be read", fmt.Errorf("read %q partition %d: %w", topic, f.Partition, err))
+		c.say(p, fmt.Sprint("read ", topic, "/", f.Partition), "records cannot be read", fmt.Errorf("read %q partition %d: %w", topic, f.Partition, err))
 	}
 	return false
 }
 
-func (c *consumer) say(key, msg string, err error) {
+// say warns of a condition once, until readable ends it for partition p.
+func (c *consumer) say(p *partition, key, msg string, err error) {
 	c.cond.fail(err)
+	if p != nil {
+		p.said = key
+	}
 	if c.cond.raise(key) {
 		c.log.Warn(msg, "error", err)
 	}
 }
 
+// readable notes that records came.
+func (c *consumer) readable(p *partition) {
+	p.stuck = 0
+	if p.said == "" {
+		return
+	}
+	if c.cond.clear(p.said) {
+		c.log.Info("topic is read again", "topic", p.topic)
+	}
+	p.said = ""
+}
+
 // skip goes past n records that nobody can read.
 func (c *consumer) skip(ctx context.Context, p *partition, to kgo.EpochOffset, n int64, err error) {
 	c.counts.skipped.Add(n)
-	c.say(fmt.Sprint("read ", p.topic, "/", p.number), "records cannot be read and are passed over",
+	c.say(p, fmt.Sprint("read ", p.topic, "/", p.number), "records cannot be read and are passed over",
 		fmt.Errorf("read %q partition %d at offset %d: %w", p.topic, p.number, to.Offset-n, err))
 	p.expect = to.Offset
 	c.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{p.topic: {p.number: to}})
