@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logferry/logferry/app"
-	"github.com/logferry/logferry/app/logferry/quiet"
 	"github.com/logferry/logferry/config"
 )
 
@@ -22,7 +21,6 @@ const (
 )
 
 func main() {
-	quiet.Restore(os.Stderr)
 	if err := newRoot().Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, message(err))
 		os.Exit(status(err))

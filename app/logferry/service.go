@@ -54,6 +54,7 @@ func newService(name, short string, make func(*config.Config, string, *slog.Logg
 			if err != nil {
 				return err
 			}
+			app.TrimStartup()
 			ctx, cancel := app.WithSignals(log)
 			defer cancel()
 			return app.RunWithAdmin(ctx, s.Run, admin)

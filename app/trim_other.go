@@ -1,0 +1,6 @@
+//go:build !linux
+
+package app
+
+// TrimStartup does nothing here.
+func TrimStartup() {}
