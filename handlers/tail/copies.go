@@ -87,9 +87,18 @@ func (s *Source) original(f *file) bool {
 		s.unchecked = append(s.unchecked, f)
 		return false
 	}
-	first, err := s.firstBytes(f.fd)
-	if err != nil || len(first) == 0 {
+	st, err := fstat(f.fd)
+	if err != nil {
 		return true // the turn finds out
+	}
+	first, err := s.firstBytes(f.fd)
+	if err != nil {
+		return true
+	}
+	if len(first) == 0 {
+		// A turn might read what is written after this look.
+		f.size, f.mtime, f.want = 0, st.mtime, false
+		return false
 	}
 	heads := make([]print, 0, 11)
 	for size := 1; size <= len(first); size *= 2 {
@@ -116,7 +125,7 @@ func (s *Source) original(f *file) bool {
 					s.suspectAt = s.now
 					return false
 				}
-				if stands(o) {
+				if s.stands(o) {
 					continue
 				}
 				s.beginAgain(o, whyTruncated)
@@ -180,9 +189,13 @@ func sameEnd(a, b int) bool {
 }
 
 // stands says whether an open file still is what was read of it.
-func stands(f *file) bool {
+func (s *Source) stands(f *file) bool {
 	st, err := fstat(f.fd)
-	return err == nil && st.size >= f.read.pos && tailStands(f.fd, f.read.pos, f.before)
+	if err != nil || st.size < f.read.pos || !tailStands(f.fd, f.read.pos, f.before) {
+		return false
+	}
+	first, err := s.firstBytes(f.fd)
+	return err == nil && f.head.covers(first)
 }
 
 // claim lets the orphan o go on in its copy c, if that is what c is.
@@ -206,6 +219,7 @@ func (s *Source) claim(o, c *file) bool {
 	o.inode, o.born, o.path, o.origin = c.inode, c.born, c.path, nil
 	o.in, o.lag, o.size, o.lost = in, 0, -1, 0
 	o.gone, o.deleted, o.changed, o.seen, o.last = c.gone, c.deleted, s.now, c.seen, false
+	o.lostAt = c.lostAt
 	if o.gone {
 		s.gone[o] = true
 	}
@@ -289,7 +303,7 @@ func (s *Source) checkSuspects() {
 			delete(s.suspects, c)
 			continue
 		}
-		if o.fd >= 0 && !o.busy && !o.retired && !stands(o) {
+		if o.fd >= 0 && !o.busy && !o.retired && !s.stands(o) {
 			s.beginAgain(o, whyTruncated) // decides about its suspects
 			continue
 		}

@@ -92,7 +92,7 @@ func (s *Source) send(p *packet, in *input) {
 	select {
 	case in.sub.ch <- msg:
 	default:
-		in.stash = append(in.stash, p) // not reached: see maxHanded
+		in.stash = append(in.stash, p) // files came from another input
 		return
 	}
 	in.handed++
@@ -128,6 +128,9 @@ func (s *Source) decided(v settled) {
 	} else {
 		s.refused(p)
 	}
+	if in.sub != nil && len(in.stash) > 0 {
+		s.unstash(in)
+	}
 	s.finishInput(in)
 }
 
@@ -138,6 +141,7 @@ func (s *Source) refused(p *packet) {
 	s.changed = true
 	p.attempts++
 	if s.stopped {
+		p.batch.Turn.Settled() // who comes after it is not to wait for it
 		return
 	}
 	if !p.file.in.configured || p.file.released {
@@ -165,6 +169,7 @@ func (s *Source) retryLater() {
 	for _, p := range due {
 		switch {
 		case s.stopped:
+			p.batch.Turn.Settled()
 		case p.file.released || !p.file.in.configured:
 			s.abandon(p)
 		default:
@@ -177,6 +182,7 @@ func (s *Source) retryLater() {
 // again by whoever follows the file next.
 func (s *Source) abandon(p *packet) {
 	p.file.spoiled = true
+	p.batch.Turn.Settled() // who comes after it is not to wait for it
 	s.release(p)
 	s.forget(p.file)
 	s.finishInput(p.in)
@@ -250,12 +256,17 @@ func (s *Source) subscribe(ctx context.Context, name string) (<-chan *message.Me
 		}
 	})
 	in.sub = sub
+	s.unstash(in)
+	return sub.ch, nil
+}
+
+// unstash hands out what waited for a consumer.
+func (s *Source) unstash(in *input) {
 	stash := in.stash
 	in.stash = nil
 	for _, p := range stash {
 		s.send(p, in)
 	}
-	return sub.ch, nil
 }
 
 // unsubscribe ends in's subscription and takes back what its consumer did not

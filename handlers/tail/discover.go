@@ -118,9 +118,12 @@ func (s *Source) discover(n *name, st stat) *file {
 func (s *Source) resume(in *input, path string, fd int, st stat, first []byte, born int64) *file {
 	e := s.past[st.inode]
 	if e == nil {
-		return nil
+		if e = s.renumbered(fd, st, first, born); e == nil {
+			return nil
+		}
 	}
-	delete(s.past, st.inode)
+	delete(s.past, e.inode)
+	e.inode = st.inode
 	if e.born != 0 && born != 0 && e.born != born {
 		s.orphan(e) // the inode was used again
 		return nil
@@ -140,6 +143,21 @@ func (s *Source) resume(in *input, path string, fd int, st stat, first []byte, b
 		return f
 	}
 	return s.beginAgain(f, why)
+}
+
+// renumbered finds the entry of a file whose device has another number since
+// we were started: after a reboot, or a mount elsewhere.
+func (s *Source) renumbered(fd int, st stat, first []byte, born int64) *entry {
+	id, ok := s.byIno[st.ino]
+	if !ok || born == 0 {
+		return nil
+	}
+	e := s.past[id]
+	if e == nil || e.born != born || st.size < e.acked.pos || e.acked.pos == 0 ||
+		!e.head.covers(first) || !tailStands(fd, e.acked.pos, e.tail) {
+		return nil
+	}
+	return e
 }
 
 // fresh follows a file that nobody has seen before.

@@ -65,7 +65,8 @@ type file struct {
 	lag    int64 // what it adds to its input's unread bytes
 
 	active  time.Time // when it last gave bytes, or was opened
-	changed time.Time // for a gone file: when it last grew
+	changed time.Time // for a gone file or a suspect: when it last grew
+	lostAt  time.Time // when its last name went
 
 	newer, older *file // in the list of open files
 	next         *file // in the queue for a reader

@@ -23,6 +23,7 @@ type state struct {
 	scanning   bool
 	gone       map[*file]bool   // without a name, read to their end
 	past       map[inode]*entry // what the checkpoint knows and nobody follows
+	byIno      map[uint64]inode // past at the start, by number alone
 	known      map[string]bool  // inputs that were scanned before
 	tree       tree
 	siblings   map[string]map[uint64]string // names by inode, of folders looked into
@@ -84,6 +85,7 @@ func (st *state) init(s *Source, c *checkpoint) {
 		suspects:  map[*file]*file{},
 		heads:     map[print][]*file{},
 		past:      c.entries,
+		byIno:     map[uint64]inode{},
 		known:     c.inputs,
 		said:      map[string]bool{},
 		idle:      readers,
@@ -94,6 +96,9 @@ func (st *state) init(s *Source, c *checkpoint) {
 		now:       time.Now(),
 	}
 	st.expireAt = st.now.Add(time.Hour)
+	for id := range c.entries {
+		st.byIno[id.ino] = id
+	}
 	st.tree.init()
 }
 

@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	programs = flag.Int("programs", 300, "random programs to run")
+	programs = flag.Int("programs", 200, "random programs to run")
 	seed     = flag.Uint64("seed", 0, "the one program to run")
 )
 
@@ -29,6 +29,7 @@ var (
 // could hold, or which was there when it came back, is handed out, with its
 // bytes and its position, and nothing that was not written is.
 func TestRandomPrograms(t *testing.T) {
+	t.Parallel()
 	if *seed != 0 {
 		runProgram(t, *seed)
 		return
@@ -59,7 +60,7 @@ type content struct {
 	size  int64
 	lines []*written
 	half  *written // an incomplete line at its end
-	orig  *content // what it is a copy of
+	known bool     // the source had it when it was stopped in good order
 }
 
 // written is one line that was written.
@@ -86,6 +87,7 @@ type program struct {
 	copied   bool
 	released chan struct{}
 	deleted  []*content // without a name, held by the source alone
+	away     []*content // with a name that no pattern matches
 }
 
 var names = []string{"app.log", "app.log.1", "app.log.2", "app.log.3", "other.log"}
@@ -158,7 +160,9 @@ func (p *program) step() {
 		p.delete(names[p.rnd.IntN(len(names))])
 	case n < 84:
 		p.link()
-	case n < 90:
+	case n < 87:
+		p.moveAway(names[1+p.rnd.IntN(3)])
+	case n < 91:
 		p.toggle()
 	case n < 95:
 		p.pause()
@@ -316,6 +320,7 @@ func (p *program) copyTruncate() {
 	b, err := os.ReadFile(p.r.path("app.log"))
 	require.NoError(p.t, err)
 	copied := *c
+	copied.known = false
 	p.names["app.log.1"] = &copied
 	step := 1 << 20
 	if p.rnd.IntN(2) == 0 {
@@ -376,6 +381,23 @@ func (p *program) unname(name string) {
 	}
 }
 
+// moveAway gives a file a name that no pattern matches.
+func (p *program) moveAway(name string) {
+	c := p.names[name]
+	if c == nil || !p.running && !c.known {
+		return
+	}
+	p.say("move %s away", name)
+	if p.running {
+		p.seen(name)
+	}
+	p.tear(c)
+	p.next++
+	p.r.rename(name, fmt.Sprintf("old-%d", p.next))
+	delete(p.names, name)
+	p.away = append(p.away, c)
+}
+
 // link gives a file a second name for a moment.
 func (p *program) link() {
 	if p.names["app.log"] == nil {
@@ -406,13 +428,30 @@ func (p *program) toggle() {
 	p.deleted = nil
 	if p.rnd.IntN(2) == 0 {
 		p.say("stop")
+		p.markKnown()
 		p.r.end()
 		return
 	}
 	p.say("kill")
+	for _, c := range p.away {
+		p.excuse(c) // the checkpoint may not know it yet
+	}
+	p.away = nil
 	p.killed = true
 	_ = p.r.src.call(context.Background(), func() { p.r.src.crashing = true })
 	p.r.kill()
+}
+
+// markKnown notes what the source follows now, and will know again.
+func (p *program) markKnown() {
+	_ = p.r.src.call(context.Background(), func() {
+		for name, c := range p.names {
+			var st unix.Stat_t
+			require.NoError(p.t, unix.Stat(p.r.path(name), &st))
+			f := p.r.src.files[inode{uint64(st.Dev), st.Ino}]
+			c.known = f != nil && (f.fd < 0 || p.r.src.stands(f))
+		}
+	})
 }
 
 func (p *program) pause() {

@@ -102,7 +102,7 @@ func (r *roots) check(fd int, st stat) error {
 }
 
 // allows says whether a folder may be looked into: it is above a root, or in
-// one, by its name. What is read is decided by open alone.
+// one. What is read is decided by open alone.
 func (r *roots) allows(dir string) bool {
 	if r.any {
 		return true

@@ -54,7 +54,7 @@ func (s *Source) lose(f *file) {
 	s.log.Debug("file has no name any more, reading it to its end", "path", f.path)
 	s.tally.Rotations++
 	f.gone = true
-	f.changed = s.now
+	f.changed, f.lostAt = s.now, s.now
 	s.gone[f] = true
 	s.goneAt = s.now
 	s.nudge(f)
@@ -78,10 +78,14 @@ func (s *Source) sibling(f *file) bool {
 	if err != nil {
 		return false
 	}
-	first, err := s.firstBytes(fd)
-	born := bornAt(fd)
-	if err != nil || st.inode != f.inode || f.born != 0 && born != f.born ||
-		st.size < f.read.pos || !f.head.covers(first) || !tailStands(fd, f.read.pos, f.before) {
+	same := st.inode == f.inode
+	if same && f.born != 0 {
+		same = bornAt(fd) == f.born // if it was cut off, its turn finds out
+	} else if same {
+		first, err := s.firstBytes(fd)
+		same = err == nil && st.size >= f.read.pos && f.head.covers(first) && tailStands(fd, f.read.pos, f.before)
+	}
+	if !same {
 		unix.Close(fd)
 		return false
 	}
@@ -174,7 +178,7 @@ func (s *Source) checkGone() {
 			s.nudge(f)
 		}
 		switch {
-		case f.deleted && s.now.Sub(f.changed) > holdTime && st.size > f.read.pos:
+		case f.deleted && s.now.Sub(f.lostAt) > holdTime && st.size > f.read.pos:
 			s.letGo(f, st.size)
 		case f.deleted:
 			kept += st.size
@@ -253,7 +257,7 @@ func (s *Source) forget(f *file) {
 		s.remove(&f.entry)
 	case s.past[f.inode] == nil && s.files[f.inode] == nil:
 		e := f.entry
-		if f.retired {
+		if f.retired || f.released {
 			e.left = s.now.Unix()
 		}
 		e.dirty = false
@@ -303,7 +307,7 @@ func (s *Source) succeed(f, g *file, fd int, why reason) *file {
 	}
 	s.log.Info("file begins again", "path", f.path, "file", g.key(), "reason", why.String(), "after", f.read.pos)
 	f.lost = f.unread()
-	g.seen, g.gone, g.changed = f.seen, f.gone, s.now
+	g.seen, g.gone, g.changed, g.lostAt = f.seen, f.gone, s.now, f.lostAt
 	if f.gone {
 		s.gone[g] = true
 	}

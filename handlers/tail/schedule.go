@@ -11,8 +11,9 @@ const minTurn = 16 << 10
 
 // reader takes turns until there are no more.
 func (s *Source) reader() {
+	first := make([]byte, maxHead)
 	for t := range s.turns {
-		t.run(&s.buffers)
+		t.run(&s.buffers, first)
 		s.turned <- t
 	}
 }

@@ -122,8 +122,6 @@ func (s *Source) call(ctx context.Context, f func()) error {
 	case s.calls <- func() { f(); close(ran) }:
 	case <-s.done:
 		return ErrClosed
-	case <-s.closing:
-		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}

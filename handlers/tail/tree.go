@@ -214,6 +214,10 @@ func (s *Source) scanFolder(f *folder) {
 		return
 	}
 	defer unix.Close(fd)
+	if real, err := nameOfHandle(fd); err == nil && !s.roots.allows(real) {
+		s.sayOnce(levelWarn, "folder is outside allowed_paths", "path", f.path)
+		return
+	}
 	s.watch(f, fd)
 	if !f.listed {
 		for _, st := range f.states {

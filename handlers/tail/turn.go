@@ -55,8 +55,9 @@ type turn struct {
 // longer read again to see whether it is complete now.
 const peekFrom = 4 << 10
 
-// run reads one chunk. It touches nothing but t, and the file.
-func (t *turn) run(b *buffers) {
+// run reads one chunk. It touches nothing but t, and the file. first is scratch
+// for the file's first bytes.
+func (t *turn) run(b *buffers, first []byte) {
 	st, err := fstat(t.fd)
 	if err != nil {
 		t.fail(err)
@@ -66,6 +67,10 @@ func (t *turn) run(b *buffers) {
 	pos := t.from.pos
 	if st.size < pos {
 		t.verdict = shrunk
+		return
+	}
+	if !t.checkHead(first) {
+		t.verdict = rewritten
 		return
 	}
 	if t.dry > st.size || t.dry < pos {
@@ -100,9 +105,10 @@ func (t *turn) run(b *buffers) {
 		t.verdict = shrunk
 	case xxhash.Sum64(buf.bytes[:k]) != t.before && pos > 0:
 		t.verdict = rewritten
-	case !t.growHead(buf.bytes[k:got]):
-		t.verdict = rewritten
 	default:
+		if pos == 0 { // what is here now is the file
+			t.head = printOf(buf.bytes[k:got])
+		}
 		t.cut(buf, k, got, n < unread)
 	}
 	if t.verdict != handOut {
@@ -133,26 +139,29 @@ func (t *turn) cut(buf *buffer, k, got int, more bool) {
 	t.more = more || len(buf.lines) >= t.lim.maxLines
 }
 
-// growHead extends the print of the file's first bytes while the file is
-// young, and says whether they still are what they were.
-func (t *turn) growHead(data []byte) bool {
-	if t.from.pos == 0 {
-		// Nothing was handed out: what is here now is the file.
-		t.head = printOf(data)
+// checkHead makes sure that the file still begins as it did, and extends the
+// print while the file is young. The bytes before the position alone would not
+// tell when a file was cut off and filled again with lines that end alike. It
+// comes before the chunk is read: what was read of a file that is cut off right
+// then is not to be thrown away.
+func (t *turn) checkHead(first []byte) bool {
+	if t.from.pos == 0 || t.head.size == 0 {
 		return true
 	}
-	if t.head.size >= maxHead || t.size < 2*int64(t.head.size) {
-		return true
+	size := int64(t.head.size)
+	if size < maxHead && t.size >= 2*size {
+		size = maxHead
 	}
-	first := make([]byte, maxHead)
-	n, err := pread(t.fd, first, 0)
+	n, err := pread(t.fd, first[:size], 0)
 	if err != nil {
-		return true // the next turn tries again
+		return true // the chunk will not be read either
 	}
 	if !t.head.covers(first[:n]) {
 		return false
 	}
-	t.head = printOf(first[:n])
+	if size > int64(t.head.size) {
+		t.head = printOf(first[:n])
+	}
 	return true
 }
 
