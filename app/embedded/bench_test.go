@@ -41,7 +41,8 @@ func BenchmarkBulk(b *testing.B) {
 			resp, err := client.Post(url, "application/x-ndjson", bytes.NewReader(body))
 			require.NoError(b, err)
 			var buf bytes.Buffer
-			buf.ReadFrom(resp.Body)
+			_, err = buf.ReadFrom(resp.Body)
+			require.NoError(b, err)
 			resp.Body.Close()
 			require.Contains(b, buf.String()[:20], `"errors":false`)
 		}
