@@ -16,6 +16,7 @@ import (
 //
 //	8  hash of node, and file identity and generation (or topic and partition)
 //	6  position of the line in the file (or offset), big-endian: 256 TiB
+//	   (a replayed letter keeps topic, partition and offset of its first time)
 //	3  number of the part of a split line, big-endian; all ones for a record
 //	   that came from elsewhere
 //	7  hash of the record's bytes
@@ -47,6 +48,9 @@ type place struct {
 // are damaged is one from elsewhere.
 func placeOf(r *logs.Record) place {
 	foreign := place{position: r.Offset, part: foreignPart}
+	if again := r.Meta.Replayed; again != nil && again.Known {
+		foreign.position = again.Place.Offset
+	}
 	if !r.Meta.Ours() {
 		return foreign
 	}
@@ -98,8 +102,12 @@ func (d *identifier) append(dst []byte, r *logs.Record, p place) []byte {
 
 func (d *identifier) origin(r *logs.Record, p place) uint64 {
 	if !p.ours {
-		var partition [11]byte
-		return hashOf("topic", []byte(r.Topic), strconv.AppendInt(partition[:0], int64(r.Partition), 10))
+		var digits [11]byte
+		topic, partition := []byte(r.Topic), r.Partition
+		if again := r.Meta.Replayed; again != nil && again.Known {
+			topic, partition = again.Place.Topic, again.Place.Partition
+		}
+		return hashOf("topic", topic, strconv.AppendInt(digits[:0], int64(partition), 10))
 	}
 	if d.hash == 0 || string(d.file) != string(r.Meta.File) || string(d.node) != string(r.Meta.Node) {
 		d.node = append(d.node[:0], r.Meta.Node...)

@@ -10,6 +10,14 @@ const (
 	HeaderFlags = "lf-flags" // split, truncated
 )
 
+// Names of the headers that a replayed letter carries beside those of the
+// original record, so that its document is the one that was refused.
+const (
+	HeaderReplays = "lf-replays" // how often it was replayed, decimal
+	HeaderOrigin  = "lf-origin"  // where it was first read: topic/partition/offset
+	HeaderTime    = "lf-time"    // the record's time then, RFC 3339
+)
+
 // Names of the headers that a letter in the poison topic carries beside those
 // of the original record. The first four are Watermill's.
 const (
@@ -24,4 +32,5 @@ const (
 	PoisonType       = "type_poisoned"
 	PoisonTime       = "time_poisoned"
 	PoisonKey        = "key_poisoned"
+	PoisonRecordTime = "record_time_poisoned" // the original record's own time
 )

@@ -19,6 +19,8 @@ type Original interface {
 // for a record that came from elsewhere. The bytes alias the record.
 type Meta struct {
 	Node, Path, File, Pos, Part, Flags []byte
+	// Replayed is set for a record that is the replay of a letter.
+	Replayed *Replayed
 }
 
 // Ours says whether the record carries the position of a line, so that the
@@ -33,9 +35,11 @@ type Record struct {
 	Offset    int64
 	Key       []byte
 	Value     []byte
-	Time      time.Time
-	Meta      Meta
-	Original  Original
+	// Time is the record's timestamp, or, of a replayed letter, that of the
+	// record which it was.
+	Time     time.Time
+	Meta     Meta
+	Original Original
 }
 
 // Poll is the records of one partition that one poll returned, or a part of
