@@ -47,7 +47,7 @@ func WatchFile(ctx context.Context, path string, nudge func()) error {
 				settled = time.After(settleFile)
 			}
 			continue
-		case _ = <-overflow: // what was missed is found by the poll
+		case <-overflow: //nolint:errcheck // what was missed is found by the poll
 			continue
 		case <-settled:
 			settled = nil
