@@ -63,3 +63,11 @@ func (p *Poll) Size() int64 { return p.Bytes }
 
 // Pending returns how many records are not settled.
 func (p *Poll) Pending() int { return len(p.Records) - p.Count() }
+
+// Span is a range of one partition's offsets: From is its first, To the first
+// after it.
+type Span struct {
+	Topic     string
+	Partition int32
+	From, To  int64
+}
