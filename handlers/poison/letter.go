@@ -39,11 +39,12 @@ func FromRecord(r *logs.Record, v *logs.Refusal, where Where) *message.Message {
 		original = r.Original.Headers()
 	}
 	where.Topic = r.Topic
-	l := letter{headers: make([]logs.Header, 0, len(original)+11)}
+	l := letter{headers: make([]logs.Header, 0, len(original)+12)}
 	l.keep(original)
 	l.refusal(v, where)
 	l.add(logs.PoisonPartition, partition)
 	l.add(logs.PoisonOffset, offset)
+	l.recordTime(r.Time)
 	if r.Key != nil && !l.keyed {
 		l.headers = append(l.headers, logs.Header{Key: logs.PoisonKey, Value: clone(r.Key)})
 	}
@@ -59,7 +60,7 @@ func FromLine(b *logs.Batch, i int, topic string, v *logs.Refusal, where Where) 
 	position := strconv.FormatInt(line.Pos, 10)
 	id := origin.Node + "/" + origin.File + "/" + position
 
-	l := letter{headers: make([]logs.Header, 0, 15)}
+	l := letter{headers: make([]logs.Header, 0, 16)}
 	l.add(logs.HeaderNode, origin.Node)
 	l.add(logs.HeaderPath, origin.Path)
 	l.add(logs.HeaderFile, origin.File)
@@ -73,6 +74,7 @@ func FromLine(b *logs.Batch, i int, topic string, v *logs.Refusal, where Where) 
 		l.add(logs.HeaderFlags, line.Flags.String())
 	}
 	l.refusal(v, where)
+	l.recordTime(b.Read)
 	if b.Key != nil {
 		l.headers = append(l.headers, logs.Header{Key: logs.PoisonKey, Value: clone(b.Key)})
 	}
@@ -105,7 +107,8 @@ func (l *letter) keep(original []logs.Header) {
 func ours(key string) bool {
 	switch key {
 	case logs.PoisonReason, logs.PoisonTopic, logs.PoisonHandler, logs.PoisonSubscriber, logs.PoisonPartition,
-		logs.PoisonOffset, logs.PoisonIndex, logs.PoisonStatus, logs.PoisonType, logs.PoisonTime:
+		logs.PoisonOffset, logs.PoisonIndex, logs.PoisonStatus, logs.PoisonType, logs.PoisonTime,
+		logs.PoisonRecordTime:
 		return true
 	}
 	return false
@@ -125,6 +128,12 @@ func (l *letter) refusal(v *logs.Refusal, where Where) {
 	}
 	if v.Type != "" {
 		l.add(logs.PoisonType, v.Type)
+	}
+}
+
+func (l *letter) recordTime(t time.Time) {
+	if !t.IsZero() {
+		l.add(logs.PoisonRecordTime, t.UTC().Format(time.RFC3339Nano))
 	}
 }
 

@@ -34,6 +34,7 @@ func headers(hs []logs.Header) []string {
 
 func TestFromRecord(t *testing.T) {
 	r := &logs.Record{Topic: "web_log", Partition: 2, Offset: 17, Key: []byte("k\x00ey"), Value: []byte("bad \xff line"),
+		Time:     time.Date(2026, 1, 2, 3, 0, 0, 123e6, time.UTC),
 		Original: original{header("a", "1"), header("lf-node", "web-1"), header("a", "2\xff"), {Key: "null"}}}
 	msg := FromRecord(r, refusal, where)
 	require.Equal(t, "web_log-2-17", msg.UUID)
@@ -43,14 +44,14 @@ func TestFromRecord(t *testing.T) {
 		"reason_poisoned=failed to parse field [code]", "topic_poisoned=web_log", "handler_poisoned=route web",
 		"subscriber_poisoned=kafka.Subscriber", "time_poisoned=2026-01-02T03:04:05.000000006Z",
 		"index_poisoned=web_log", "status_poisoned=400", "type_poisoned=mapper_parsing_exception",
-		"partition_poisoned=2", "offset_poisoned=17", "key_poisoned=k\x00ey",
+		"partition_poisoned=2", "offset_poisoned=17", "record_time_poisoned=2026-01-02T03:00:00.123Z", "key_poisoned=k\x00ey",
 	}, headers(logs.HeadersOf(msg)))
 	require.Nil(t, logs.HeadersOf(msg)[3].Value, "null is not empty")
 
 	clear(r.Value)
 	clear(r.Key)
 	require.Equal(t, "bad \xff line", string(msg.Payload), "the letter owns its bytes")
-	require.Equal(t, "k\x00ey", string(logs.HeadersOf(msg)[14].Value))
+	require.Equal(t, "k\x00ey", string(logs.HeadersOf(msg)[15].Value))
 }
 
 func TestFromRecordPoisonedAgain(t *testing.T) {
