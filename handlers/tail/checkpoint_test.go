@@ -110,7 +110,7 @@ func TestDamagedCheckpointLosesNothing(t *testing.T) {
 	r.wait(lines...)
 	r.end()
 	rnd := rand.New(rand.NewPCG(1, 1))
-	for i := range 40 {
+	for i := range 20 {
 		more, added := numbered("more"+itoa(uint64(i)), 0, 3)
 		r.write("a.log", more)
 		path := newest(r)

@@ -250,6 +250,7 @@ func (s *Source) subscribe(ctx context.Context, name string) (<-chan *message.Me
 		case s.calls <- func() {
 			if in.sub == sub {
 				s.unsubscribe(in)
+				s.finishInput(in)
 			}
 		}:
 		case <-s.done:

@@ -202,19 +202,14 @@ func TestFirstInputHasTheFile(t *testing.T) {
 
 func TestMoreFilesThanHandles(t *testing.T) {
 	r := newRig(t)
-	src, err := New(r.o)
-	require.NoError(t, err)
-	src.maxOpen = 20
-	ctx, cancel := context.WithCancel(context.Background())
-	r.src, r.stop, r.done = src, cancel, make(chan error, 1)
+	r.prepare = func(s *Source) { s.maxOpen = 20 }
 	var want []string
 	for i := range 100 {
 		r.write("f"+itoa(uint64(i))+".log", "a"+itoa(uint64(i))+"\n")
 		want = append(want, "a"+itoa(uint64(i)))
 	}
-	go func() { r.done <- src.Run(ctx) }()
-	r.consume("in")
-	require.NoError(t, src.Update(ctx, r.inputs))
+	r.start()
+	src := r.src
 	r.wait(want...)
 	for i := range 100 {
 		r.write("f"+itoa(uint64(i))+".log", "b"+itoa(uint64(i))+"\n")
@@ -225,4 +220,31 @@ func TestMoreFilesThanHandles(t *testing.T) {
 	require.LessOrEqual(t, src.Stats().Open, 20)
 	require.Equal(t, uint64(0), src.Stats().Replaced+src.Stats().Rewritten+src.Stats().Truncated)
 	require.NoError(t, os.RemoveAll(r.dir))
+}
+
+// A batch that waits for one which nobody will send any more is let go.
+func TestDrainAfterANack(t *testing.T) {
+	r := newRig(t)
+	text, _ := numbered(strings.Repeat("x", 100), 0, 3*maxLines)
+	r.write("a.log", text)
+	src, err := New(r.o)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	r.src, r.stop, r.done = src, cancel, make(chan error, 1)
+	go func() { r.done <- src.Run(ctx) }()
+	ch, err := src.Subscribe(ctx, "in")
+	require.NoError(t, err)
+	require.NoError(t, src.Update(ctx, r.inputs))
+	first, second := <-ch, <-ch
+	drained := make(chan error, 1)
+	r.wg.Go(func() { drained <- src.Drain(ctx) })
+	r.waitFor(func() bool {
+		stopped := false
+		_ = src.call(ctx, func() { stopped = src.stopped })
+		return stopped
+	})
+	first.Nack()
+	require.NoError(t, logs.BatchOf(second).Turn.Await(ctx))
+	second.Ack()
+	require.NoError(t, <-drained)
 }

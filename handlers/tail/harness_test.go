@@ -40,12 +40,13 @@ type rig struct {
 	stop context.CancelFunc
 	done chan error
 
-	mu     sync.Mutex
-	lines  []got
-	nack   func(b *logs.Batch) bool // decides for each batch, under mu
-	gate   chan struct{}            // batches wait until it is closed, nil: no waiting
-	wg     sync.WaitGroup
-	inputs []config.Input
+	mu      sync.Mutex
+	lines   []got
+	nack    func(b *logs.Batch) bool // decides for each batch, under mu
+	prepare func(*Source)            // before Run
+	gate    chan struct{}            // batches wait until it is closed, nil: no waiting
+	wg      sync.WaitGroup
+	inputs  []config.Input
 }
 
 func newRig(t testing.TB) *rig {
@@ -81,6 +82,9 @@ func (r *rig) input(name string, globs ...string) config.Input {
 func (r *rig) start() *rig {
 	src, err := New(r.o)
 	require.NoError(r.t, err)
+	if r.prepare != nil {
+		r.prepare(src)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.src, r.stop, r.done = src, cancel, make(chan error, 1)
 	go func() { r.done <- src.Run(ctx) }()

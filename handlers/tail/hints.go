@@ -32,8 +32,11 @@ type hints struct {
 	done    sync.WaitGroup
 }
 
-func startHints(log *slog.Logger) *hints {
+func startHints(log *slog.Logger, blind bool) *hints {
 	h := &hints{log: log, batches: make(chan map[string]hint), stop: make(chan struct{})}
+	if blind {
+		return h
+	}
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		log.Warn("cannot watch folders, scanning only", "error", err)

@@ -61,6 +61,7 @@ type state struct {
 	stopped  bool // nothing is read any more
 	closed   bool
 	crashing bool // tests: end as a killed process does
+	blind    bool // tests: no folder can be watched
 
 	now       time.Time
 	scanAt    time.Time
@@ -109,7 +110,7 @@ func (s *Source) Run(ctx context.Context) error {
 		return ErrClosed
 	}
 	defer close(s.done)
-	s.hints = startHints(s.log)
+	s.hints = startHints(s.log, s.blind)
 	for range readers {
 		s.work.Go(s.reader)
 	}
@@ -128,6 +129,7 @@ func (s *Source) Run(ctx context.Context) error {
 	s.hints.close()
 	close(s.turns)
 	s.work.Wait()
+	s.stopped = true
 	s.collect()
 	s.closeAll()
 	if s.writing {

@@ -26,6 +26,9 @@ func (s *Source) settleNames() {
 		case f.altSeen == t.seq:
 			s.rename(f, f.alt)
 			f.seen = t.seq
+			if f.size < 0 {
+				s.nudge(f) // it could not be opened by its old name
+			}
 		case t.unsure(f.path):
 		default:
 			s.lose(f)
@@ -48,7 +51,9 @@ func (s *Source) rename(f *file, path string) {
 // long as its handle lasts.
 func (s *Source) lose(f *file) {
 	if f.fd < 0 && !s.sibling(f) {
-		s.end(f)
+		if !s.starved { // else the next scan tries again
+			s.end(f)
+		}
 		return
 	}
 	s.log.Debug("file has no name any more, reading it to its end", "path", f.path)

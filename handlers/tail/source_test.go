@@ -1,9 +1,12 @@
 package tail
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/logferry/logferry/config"
 )
 
 func TestReadsGrowingFiles(t *testing.T) {
@@ -54,4 +57,41 @@ func TestLargeFileInOrder(t *testing.T) {
 		}
 		pos += int64(len(l.text)) + 1
 	}
+}
+
+func TestScanningAloneIsEnough(t *testing.T) {
+	r := newRig(t)
+	r.prepare = func(s *Source) { s.blind = true }
+	r.inputs = []config.Input{r.input("in", "**/app.log*")}
+	r.write("app.log", "a1\n")
+	r.start()
+	r.wait("a1")
+	r.rename("app.log", "app.log.1")
+	r.write("app.log", "b1\n")
+	r.write("app.log.1", "a2\n")
+	require.NoError(t, os.Mkdir(r.path("sub"), 0o755))
+	r.write("sub/app.log", "c1\n")
+	r.wait("a1", "b1", "a2", "c1")
+}
+
+// A device that has another number after a reboot holds the same files.
+func TestDeviceIsRenumbered(t *testing.T) {
+	r := newRig(t)
+	r.write("a.log", "one\n")
+	r.start()
+	r.wait("one")
+	r.end()
+	r.forget()
+	r.prepare = func(s *Source) {
+		require.Len(t, s.past, 1)
+		for id, e := range s.past {
+			delete(s.past, id)
+			e.dev += 7
+			s.past[e.inode] = e
+			s.byIno[e.ino] = e.inode
+		}
+	}
+	r.write("a.log", "two\n")
+	r.start()
+	r.wait("two")
 }
