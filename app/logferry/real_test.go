@@ -170,3 +170,29 @@ func TestRealPoison(t *testing.T) {
 	require.Equal(t, 0, transfer.stop())
 	require.Equal(t, 999, w.count(topic, ""))
 }
+
+// TestRealMillionLines appends a million lines of 180 bytes while `up` runs,
+// and finds each of them once.
+func TestRealMillionLines(t *testing.T) {
+	dir := t.TempDir()
+	p := up(t, dir, "*.log")
+	const total, chunk = 1_000_000, 10_000
+	for from := 0; from < total; from += chunk {
+		var b strings.Builder
+		for i := from; i < from+chunk; i++ {
+			fmt.Fprintf(&b, "line %07d %s\n", i, strings.Repeat("x", 180-14))
+		}
+		write(t, filepath.Join(dir, "app.log"), b.String())
+	}
+	deadline := time.Now().Add(5 * time.Minute)
+	for {
+		rows, different := p.count(`{index="logs"}`)
+		if different == total {
+			require.Equal(t, total, rows, "none twice")
+			break
+		}
+		require.True(t, time.Now().Before(deadline), "%d rows, %d lines", rows, different)
+		time.Sleep(time.Second)
+	}
+	require.Equal(t, 0, p.stop())
+}

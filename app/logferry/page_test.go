@@ -1,11 +1,12 @@
 //go:build browser
 
-package embedded
+package main
 
 import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,33 +14,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSearchPageShowsALine opens the search page in Chromium. With SCREENSHOT
-// set to a path, what the page shows is kept there.
+// TestSearchPageShowsALine writes lines to a file and looks for one of them on
+// the search page, in Chromium. With SCREENSHOT set to a path, what the page
+// shows is kept there.
 func TestSearchPageShowsALine(t *testing.T) {
-	s := startStore(t, t.TempDir())
+	dir := t.TempDir()
+	p := up(t, dir, "*.log")
 	const line = "GET /api/v1/items/42 took 17 ms"
-	now := time.Now()
-	var lines []string
 	for i := range 40 {
-		text, level := fmt.Sprintf("GET /api/v1/items/%d took %d ms", i, 3+i*7%23), "info"
-		if i%13 == 12 {
-			text, level = fmt.Sprintf("GET /api/v1/items/%d: upstream closed the connection", i), "error"
-		}
-		if i == 39 {
-			text = line
-		}
-		lines = append(lines, action("web_log", fmt.Sprint(i)), fmt.Sprintf(
-			`{"@timestamp":%q,"level":%q,"message":%q,"host":{"name":"web-1"},"log":{"file":{"path":"/var/log/web/access.log"},"offset":%d}}`,
-			now.Add(time.Duration(i-40)*3*time.Second).UTC().Format(time.RFC3339Nano), level, text, i*180))
+		write(t, filepath.Join(dir, "access.log"), fmt.Sprintf(`{"level":"info","message":"GET /api/v1/items/%d took 17 ms"}`+"\n", 3+i))
 	}
-	require.False(t, bulk(t, s, lines...).Errors)
-	s.logs.flush()
+	eventually(t, "all lines", func() bool {
+		rows, _ := p.count("*")
+		return rows == 40
+	})
 
 	ctx, cancel := browser(t)
 	defer cancel()
 	require.NoError(t, chromedp.Do(ctx,
 		chromedp.EmulateViewport(1400, 900),
-		chromedp.Navigate(s.SearchURL()+"/"),
+		chromedp.Navigate(p.Search+"/"),
 	))
 	found, err := chromedp.Run(ctx, chromedp.Poll[bool](
 		fmt.Sprintf("document.body && document.body.innerText.includes(%q)", line), chromedp.WithPollingInterval(100*time.Millisecond)))
@@ -48,8 +42,9 @@ func TestSearchPageShowsALine(t *testing.T) {
 	if path := os.Getenv("SCREENSHOT"); path != "" {
 		png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(path, png, 0o644))
+		require.NoError(t, os.WriteFile(path, png, 0o600))
 	}
+	require.Equal(t, 0, p.stop())
 }
 
 // browser starts a Chromium of its own that talks to nobody but the page.
