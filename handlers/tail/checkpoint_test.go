@@ -15,7 +15,7 @@ import (
 func entryOf(i int, pos int64) *entry {
 	return &entry{
 		name: fmt.Sprintf("fd00-%x-abc", i), gen: 1, inode: inode{0xfd00, uint64(i)}, born: int64(i) << 40,
-		path: fmt.Sprintf("/var/log/app-%d.log", i), head: print{512, 77}, acked: at(pos), tail: uint64(pos) * 31,
+		path: fmt.Sprintf("/var/log/app-%d.log", i), head: prefix{512, 77}, acked: at(pos), tail: uint64(pos) * 31,
 	}
 }
 

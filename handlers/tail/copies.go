@@ -70,7 +70,7 @@ func (s *Source) dropHead(f *file) {
 	} else {
 		s.heads[f.indexed] = alike
 	}
-	f.indexed = print{}
+	f.indexed = prefix{}
 }
 
 // original decides whether the new file f is one of its own. If not, or if
@@ -100,9 +100,9 @@ func (s *Source) original(f *file) bool {
 		f.size, f.mtime, f.want = 0, st.mtime, false
 		return false
 	}
-	heads := make([]print, 0, 11)
+	heads := make([]prefix, 0, 11)
 	for size := 1; size <= len(first); size *= 2 {
-		heads = append(heads, printOf(first[:size]))
+		heads = append(heads, prefixOf(first[:size]))
 	}
 	for _, head := range heads {
 		alike := s.heads[head]
@@ -262,7 +262,7 @@ func (s *Source) allRead(o, c *file) bool {
 		c.before = tailHash(before)
 		c.tail = c.before
 		if first, err := s.firstBytes(c.fd); err == nil {
-			c.head = printOf(first)
+			c.head = prefixOf(first)
 			s.indexHead(c)
 		}
 		s.touch(&c.entry)

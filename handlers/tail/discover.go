@@ -135,7 +135,7 @@ func (s *Source) resume(in *input, path string, fd int, st stat, first []byte, b
 	case !e.head.covers(first) || !tailStands(fd, e.acked.pos, e.tail):
 		why = whyRewritten
 	}
-	f := &file{entry: *e, in: in, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: true}
+	f := &file{entry: *e, in: in, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: e.acked.pos > 0}
 	f.dirty, f.path, f.left = false, path, 0
 	s.follow(f, fd)
 	if why == whyNone {
@@ -212,7 +212,7 @@ func (s *Source) startAtEnd(f *file, fd int, st stat, first []byte) {
 	if _, err := pread(fd, before, pos-int64(len(before))); err != nil {
 		return
 	}
-	f.head, f.checked = printOf(first), true
+	f.head, f.checked = prefixOf(first), true
 	f.read, f.acked, f.dry = at(pos), at(pos), pos
 	f.before, f.tail = tailHash(before), tailHash(before)
 }

@@ -13,7 +13,7 @@ type entry struct {
 	inode        // how the kernel names it now
 	born  int64  // 0 when the file system does not tell
 	path  string
-	head  print
+	head  prefix
 	acked place  // everything before it was acked
 	tail  uint64 // hash of what stands before acked.pos
 	left  int64  // when it was lost sight of, Unix seconds; 0 while it is there
@@ -54,7 +54,7 @@ type file struct {
 
 	lost    int64  // bytes cut off before they were read
 	marks   *marks // where the last batches ended
-	indexed print  // in the source's index of heads
+	indexed prefix // in the source's index of heads
 	seen    uint32 // scan that saw path name it
 	altSeen uint32 // scan that saw alt name it
 	alt     string

@@ -94,7 +94,7 @@ func (s *Source) reopen(f *file) bool {
 	return true
 }
 
-// firstBytes reads what a file's print is made of. The bytes are valid until
+// firstBytes reads what a file's prefix is made of. The bytes are valid until
 // the next call.
 func (s *Source) firstBytes(fd int) ([]byte, error) {
 	n, err := pread(fd, s.first[:], 0)

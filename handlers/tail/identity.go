@@ -13,26 +13,26 @@ const maxHead = 1 << 10
 // inode names a file as the kernel does, for as long as somebody holds it.
 type inode struct{ dev, ino uint64 }
 
-// print is a hash of a file's first size bytes. Sizes are powers of two, so
-// that prints of files of different length can be compared; a file's print
+// prefix is a hash of a file's first size bytes. Sizes are powers of two, so
+// that prefixes of files of different length can be compared; a file's prefix
 // grows with the file.
-type print struct {
+type prefix struct {
 	size uint16
 	hash uint64
 }
 
-// printOf hashes as much of a file's first bytes as a print takes.
-func printOf(first []byte) print {
+// prefixOf hashes as much of a file's first bytes as a prefix takes.
+func prefixOf(first []byte) prefix {
 	if len(first) == 0 {
-		return print{}
+		return prefix{}
 	}
 	size := min(1<<(bits.Len(uint(len(first)))-1), maxHead)
-	return print{uint16(size), xxhash.Sum64(first[:size])}
+	return prefix{uint16(size), xxhash.Sum64(first[:size])}
 }
 
 // covers says whether first, a file's first bytes, can be those of the file
-// with print p.
-func (p print) covers(first []byte) bool {
+// with prefix p.
+func (p prefix) covers(first []byte) bool {
 	return len(first) >= int(p.size) && (p.size == 0 || xxhash.Sum64(first[:p.size]) == p.hash)
 }
 

@@ -19,7 +19,7 @@ type state struct {
 	orphans    map[*file]time.Time // cut off, waiting for their copy until then
 	suspects   map[*file]*file     // new files that seem to be copies of known ones
 	unchecked  []*file             // new files that cannot be decided about yet
-	heads      map[print][]*file   // files that were read, by their first bytes
+	heads      map[prefix][]*file  // files that were read, by their first bytes
 	scanning   bool
 	gone       map[*file]bool   // without a name, read to their end
 	past       map[inode]*entry // what the checkpoint knows and nobody follows
@@ -84,7 +84,7 @@ func (st *state) init(s *Source, c *checkpoint) {
 		gone:      map[*file]bool{},
 		orphans:   map[*file]time.Time{},
 		suspects:  map[*file]*file{},
-		heads:     map[print][]*file{},
+		heads:     map[prefix][]*file{},
 		past:      c.entries,
 		byIno:     map[uint64]inode{},
 		known:     c.inputs,

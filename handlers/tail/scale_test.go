@@ -105,13 +105,13 @@ func BenchmarkTurn(b *testing.B) {
 	b.ReportAllocs()
 	first := make([]byte, maxHead)
 	lim := limits{maxLine: 1 << 20, maxLines: maxLines}
-	from, before, head := place{}, uint64(0), print{}
+	from, before, head := place{}, uint64(0), prefix{}
 	b.ResetTimer()
 	for n := 0; n < b.N; {
 		t := &turn{fd: int(fd.Fd()), from: from, before: before, head: head, lim: lim, chunk: maxChunk}
 		t.run(pool, first)
 		if t.verdict != handOut {
-			from, before, head = place{}, 0, print{}
+			from, before, head = place{}, 0, prefix{}
 			continue
 		}
 		n += len(t.buf.lines)

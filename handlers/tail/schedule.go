@@ -187,8 +187,8 @@ func (s *Source) turnEnded(t *turn) {
 	}
 }
 
-// grew takes a longer print of f's first bytes.
-func (s *Source) grew(f *file, head print) {
+// grew takes a longer prefix of f's first bytes.
+func (s *Source) grew(f *file, head prefix) {
 	if head != f.head {
 		f.head = head
 		s.indexHead(f)

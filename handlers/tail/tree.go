@@ -60,7 +60,6 @@ type name struct {
 	ino    uint64
 	seq    uint32
 	file   *file
-	folder *folder
 	again  time.Time // when a file that was refused is tried again
 }
 
@@ -334,7 +333,6 @@ func (s *Source) descend(f *folder, n *name, kind byte) *folder {
 		delete(t.folders, n.path)
 		return nil
 	}
-	n.folder = sub
 	if !f.listed {
 		s.scanFolder(sub)
 		return nil

@@ -32,7 +32,7 @@ type turn struct {
 	from   place
 	before uint64 // hash of what stands before from.pos
 	dry    int64  // no newline was seen between from.pos and here
-	head   print
+	head   prefix
 	lim    limits
 	chunk  int  // bytes to read at most
 	last   bool // nothing will follow what is there
@@ -107,7 +107,7 @@ func (t *turn) run(b *buffers, first []byte) {
 		t.verdict = rewritten
 	default:
 		if pos == 0 { // what is here now is the file
-			t.head = printOf(buf.bytes[k:got])
+			t.head = prefixOf(buf.bytes[k:got])
 		}
 		t.cut(buf, k, got, n < unread)
 	}
@@ -140,7 +140,7 @@ func (t *turn) cut(buf *buffer, k, got int, more bool) {
 }
 
 // checkHead makes sure that the file still begins as it did, and extends the
-// print while the file is young. The bytes before the position alone would not
+// prefix while the file is young. The bytes before the position alone would not
 // tell when a file was cut off and filled again with lines that end alike. It
 // comes before the chunk is read: what was read of a file that is cut off right
 // then is not to be thrown away.
@@ -160,7 +160,7 @@ func (t *turn) checkHead(first []byte) bool {
 		return false
 	}
 	if size > int64(t.head.size) {
-		t.head = printOf(first[:n])
+		t.head = prefixOf(first[:n])
 	}
 	return true
 }
