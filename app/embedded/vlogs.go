@@ -35,10 +35,12 @@ var vlogsFlags = map[string]string{
 	// again after a kill, and how long a bulk waits when the journal is full.
 	"inmemoryDataFlushInterval":     "1s",
 	"storage.minFreeDiskSpaceBytes": "128MiB",
-	"memory.allowedBytes":           "128MiB",
-	"http.disableCORS":              "true", // or any web page could read the logs
-	"loggerLevel":                   "WARN",
-	"loggerDisableTimestamps":       "true",
+	// Not what is taken, but what caches and queries may take: a query that
+	// tells a million lines apart needs 300 MiB.
+	"memory.allowedBytes":     "1GiB",
+	"http.disableCORS":        "true", // or any web page could read the logs
+	"loggerLevel":             "WARN",
+	"loggerDisableTimestamps": "true",
 }
 
 // vlogsOpen is true while a store has claimed the packages: there is one log
