@@ -68,7 +68,7 @@ func NewAgent(c *config.Config, path string, log *slog.Logger) (*Agent, error) {
 		DrainTimeout: c.ShutdownTimeout.D(),
 		Logger:       log,
 	})
-	if a.live, err = newLive(c, path, log, a.apply); err != nil {
+	if a.live, err = newLive(c, liveOptions{"agent", path, c.AgentKeys, a.apply, log}); err != nil {
 		return nil, err
 	}
 	a.kafka = waitForKafka(c.Kafka, log)

@@ -15,6 +15,7 @@ func frozen(a, b *config.Config) []string {
 		a, b any
 	}{
 		{"node", a.Node, b.Node},
+		{"labels", a.Labels, b.Labels},
 		{"data_dir", a.DataDir, b.DataDir},
 		{"shutdown_timeout", a.ShutdownTimeout, b.ShutdownTimeout},
 		{"log", a.Log, b.Log},

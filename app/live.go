@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -34,14 +35,14 @@ const firstSnapshot = 3 * time.Second
 //	file ──► WatchFile ─────┼─► config.changed ──► run: resolve, apply, keep
 //	SIGHUP ─────────────────┘
 type live struct {
+	liveOptions
 	base    *config.Config
-	path    string
-	log     *slog.Logger
-	apply   func(context.Context, *config.Config) error
 	events  *gochannel.GoChannel
 	watcher *etcd.Watcher // nil without etcd
 	good    config.Docs   // owned by run
 	current atomic.Pointer[LiveStatus]
+	// changed is nudged when current is another.
+	changed chan struct{}
 }
 
 // LiveStatus says which config a service runs with.
@@ -49,20 +50,46 @@ type LiveStatus struct {
 	// Revision of the newest document that is in force; 0 for the file alone.
 	Revision  int64     `json:"revision"`
 	AppliedAt time.Time `json:"applied_at"`
-	// Seen is the revision that was looked at last; Error says why it is not
-	// in force, when it is not.
-	Seen  int64  `json:"seen"`
-	Error string `json:"error,omitempty"`
+	// Wanted is the revision of the newest document in etcd, and Seen etcd's
+	// revision when this service looked last. Error says why what is wanted is
+	// not in force, when it is not.
+	Wanted int64  `json:"wanted"`
+	Seen   int64  `json:"seen"`
+	Error  string `json:"error,omitempty"`
+	// Documents are those of etcd that this service reads.
+	Documents []DocumentStatus `json:"documents,omitempty"`
+	// Restart names the keys of the file that have changed and that only a
+	// restart can put in force.
+	Restart []string `json:"restart,omitempty"`
 }
 
-func newLive(c *config.Config, path string, log *slog.Logger, apply func(context.Context, *config.Config) error) (*live, error) {
-	l := &live{base: c, path: path, log: log, apply: apply}
+// DocumentStatus says which form of a document is in force.
+type DocumentStatus struct {
+	Key string `json:"key"`
+	// Revision is in force; 0 is none.
+	Revision int64 `json:"revision"`
+	// Wanted is in etcd; 0 is none.
+	Wanted int64 `json:"wanted"`
+}
+
+// liveOptions are a service's part of its live config.
+type liveOptions struct {
+	role  string // agent | transfer
+	path  string // of the config file; "" when it is not watched
+	keys  func() config.Keys
+	apply func(context.Context, *config.Config) error
+	log   *slog.Logger
+}
+
+func newLive(c *config.Config, o liveOptions) (*live, error) {
+	l := &live{base: c, liveOptions: o, changed: make(chan struct{}, 1)}
 	l.events = gochannel.NewGoChannel(gochannel.Config{}, watermill.NopLogger{})
+	l.current.Store(&LiveStatus{})
 	if c.Etcd == nil {
 		return l, nil
 	}
 	var err error
-	l.watcher, err = etcd.New(*c.Etcd, c.Node, l.events, log)
+	l.watcher, err = etcd.New(*c.Etcd, o.keys(), l.events, o.log)
 	return l, err
 }
 
@@ -86,7 +113,7 @@ func (l *live) run(ctx context.Context) error {
 		wait.Go(func() { l.keep("etcd", l.watcher.Run(ctx)) })
 		patience = time.After(firstSnapshot)
 	} else {
-		l.accept(ctx, l.base, config.Docs{}, nil)
+		l.accept(ctx, l.base, config.Docs{}, LiveStatus{}, nil)
 		if l.path != "" {
 			wait.Go(func() { l.keep("config file", config.WatchFile(ctx, l.path, l.nudge)) })
 		}
@@ -141,58 +168,91 @@ func (l *live) reload(ctx context.Context) {
 		snapshot.Docs = l.good
 	}
 	c, good, err := config.Resolve(l.base, snapshot.Docs, l.good)
-	l.accept(ctx, c, good, err)
+	l.accept(ctx, c, good, wanted(snapshot.Docs, snapshot.Revision), err)
+}
+
+// wanted is the status of documents that are looked at.
+func wanted(docs config.Docs, seen int64) LiveStatus {
+	s := LiveStatus{Wanted: docs.Revision(), Seen: seen}
+	for _, doc := range docs.All() {
+		s.Documents = append(s.Documents, DocumentStatus{Key: doc.Key, Wanted: doc.Revision})
+	}
+	return s
+}
+
+// inForce notes which documents of good are.
+func (s *LiveStatus) inForce(good config.Docs) {
+	s.Revision = good.Revision()
+	s.Documents = slices.Clone(s.Documents)
+	for i := range s.Documents {
+		s.Documents[i].Revision = 0
+	}
+	for _, doc := range good.All() {
+		i := slices.IndexFunc(s.Documents, func(d DocumentStatus) bool { return d.Key == doc.Key })
+		if i < 0 {
+			i = len(s.Documents)
+			s.Documents = append(s.Documents, DocumentStatus{Key: doc.Key})
+		}
+		s.Documents[i].Revision = doc.Revision
+	}
 }
 
 func (l *live) reloadFile(ctx context.Context) {
 	c, err := config.Load(l.path)
 	if err != nil {
-		l.reject(err)
+		l.reject(LiveStatus{}, err)
 		return
 	}
-	for _, key := range frozen(l.base, c) {
+	next := LiveStatus{Restart: frozen(l.base, c)}
+	for _, key := range next.Restart {
 		l.log.Warn("this change of the config file takes effect at the next start", "key", key)
 	}
-	l.accept(ctx, c, config.Docs{}, nil)
+	l.accept(ctx, c, config.Docs{}, next, nil)
 }
 
-// accept puts c in force. invalid, if not nil, says what of the documents is
-// not in c.
-func (l *live) accept(ctx context.Context, c *config.Config, good config.Docs, invalid error) {
+// accept puts c in force; next is what was looked at. invalid, if not nil, says
+// what of the documents is not in c.
+func (l *live) accept(ctx context.Context, c *config.Config, good config.Docs, next LiveStatus, invalid error) {
 	if err := l.apply(ctx, c); err != nil {
-		l.reject(err)
+		l.reject(next, err)
 		return
 	}
 	changed := !good.Equal(l.good)
 	l.good = good
 	if changed && l.watcher != nil {
-		if err := config.SaveLastGood(l.base.DataDir, good); err != nil {
+		if err := config.SaveLastGood(l.base.DataDir, l.role, good); err != nil {
 			l.log.Warn("a start without etcd would use an older config", "error", err)
 		}
 	}
-	status := &LiveStatus{Revision: good.Revision(), AppliedAt: time.Now(), Seen: good.Revision()}
+	next.inForce(good)
+	next.AppliedAt = time.Now()
 	if invalid != nil {
-		status.Error = invalid.Error()
+		next.Error = invalid.Error()
 		l.log.Error("a live document is not valid; what was in force before stays", "error", invalid)
 	}
-	l.current.Store(status)
-	l.log.Info("config in force", "revision", status.Revision)
+	l.set(next)
+	l.log.Info("config in force", "revision", next.Revision)
 }
 
 // reject keeps what is in force and remembers why.
-func (l *live) reject(err error) {
+func (l *live) reject(next LiveStatus, err error) {
 	l.log.Error("the changed config is not in force; what was in force before stays", "error", err)
-	next := LiveStatus{}
-	if current := l.current.Load(); current != nil {
-		next = *current
+	next.inForce(l.good)
+	next.AppliedAt, next.Error = l.status().AppliedAt, err.Error()
+	l.set(next)
+}
+
+func (l *live) set(s LiveStatus) {
+	l.current.Store(&s)
+	select {
+	case l.changed <- struct{}{}:
+	default:
 	}
-	next.Error = err.Error()
-	l.current.Store(&next)
 }
 
 // loadGood reads the documents that were in force when etcd was last seen.
 func (l *live) loadGood() {
-	good, err := config.LoadLastGood(l.base.DataDir)
+	good, err := config.LoadLastGood(l.base.DataDir, l.role)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.log.Warn("a document that is not valid now has no earlier form to stand in", "error", err)
 	}
@@ -208,18 +268,10 @@ func (l *live) startFromLastGood(ctx context.Context) {
 		l.log.Warn("etcd has not answered yet: starting with the last good config", "revision", l.good.Revision())
 	}
 	c, good, err := config.Resolve(l.base, l.good, l.good)
-	l.accept(ctx, c, good, err)
+	l.accept(ctx, c, good, LiveStatus{}, err)
 }
 
 // applied says whether a config is in force.
-func (l *live) applied() bool {
-	s := l.current.Load()
-	return s != nil && !s.AppliedAt.IsZero()
-}
+func (l *live) applied() bool { return !l.status().AppliedAt.IsZero() }
 
-func (l *live) status() LiveStatus {
-	if s := l.current.Load(); s != nil {
-		return *s
-	}
-	return LiveStatus{}
-}
+func (l *live) status() LiveStatus { return *l.current.Load() }

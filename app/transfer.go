@@ -60,7 +60,7 @@ func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, er
 		DrainTimeout:   c.ShutdownTimeout.D(),
 		Logger:         log,
 	})
-	if t.live, err = newLive(c, path, log, t.apply); err != nil {
+	if t.live, err = newLive(c, liveOptions{"transfer", path, c.TransferKeys, t.apply, log}); err != nil {
 		return nil, err
 	}
 	t.kafka = waitForKafka(c.Kafka, log)

@@ -14,6 +14,7 @@ func (c *Config) check(d *decoder) {
 	if !nodeName.MatchString(c.Node) {
 		d.fail("node", "%q is not a node name; use at most 200 letters, digits, '.', '_' and '-'", c.Node)
 	}
+	c.checkLabels(d)
 	if c.DataDir == "" {
 		d.fail("data_dir", "is required")
 	}
@@ -27,6 +28,22 @@ func (c *Config) check(d *decoder) {
 	c.Agent.checkLocal(d, c.Etcd != nil)
 	c.Agent.check(d, "agent", c.Node)
 	c.Transfer.check(d, "transfer", c.Elasticsearch.AllowedIndices)
+}
+
+// maxLabels bounds the documents that a node reads.
+const maxLabels = 16
+
+func (c *Config) checkLabels(d *decoder) {
+	if len(c.Labels) > maxLabels {
+		d.fail("labels", "holds %d labels; at most %d are allowed", len(c.Labels), maxLabels)
+	}
+	for key, value := range c.Labels {
+		for _, word := range []string{key, value} {
+			if !labelWord.MatchString(word) {
+				d.fail(join("labels", key), "%q is not a word; use at most 100 letters, digits, '.', '_' and '-'", word)
+			}
+		}
+	}
 }
 
 func (a *Admin) check(d *decoder) {

@@ -14,6 +14,9 @@ package config
 type Config struct {
 	// Node is the name of this host in records, documents and status. Unset: the host's name.
 	Node string `yaml:"node"`
+	// Labels say what kind of host this is, such as {zone: a, tier: web}. An agent also reads
+	// the documents `<prefix>/agent/labels/<key>=<value>` of its labels.
+	Labels map[string]string `yaml:"labels"`
 	// DataDir holds checkpoints, the last good config and, for `up`, the servers' data.
 	DataDir string `yaml:"data_dir" default:"./logferry-data"`
 	// ShutdownTimeout is how long a shutdown waits for what is in flight.
@@ -72,7 +75,7 @@ type Etcd struct {
 	Prefix string `yaml:"prefix" default:"/logferry/v1"`
 	// SeedKey holds the list of paths and topics. Empty: no seed.
 	SeedKey string `yaml:"seed_key" default:"/collect_log_conf"`
-	// Username may read the four keys of the live documents.
+	// Username may read the live documents, and write below `<prefix>/status` and `<prefix>/last`.
 	Username string `yaml:"username"`
 	// Password belongs to Username.
 	Password Secret `yaml:"password"`

@@ -30,7 +30,12 @@ func TestDefaults(t *testing.T) {
 	c, err = Parse("x", []byte("etcd: {}\nagent: {inputs: [{name: a, paths: [a], topic: a, retry: {jitter: 0}}]}"))
 	require.NoError(t, err)
 	require.Equal(t, []string{"/var/log"}, c.Agent.AllowedPaths)
-	require.Equal(t, Keys{"/logferry/v1/agent", "/logferry/v1/agent/nodes/n", "/logferry/v1/transfer", "/collect_log_conf"}, c.Etcd.Keys("n"))
+	c.Node, c.Labels = "n", map[string]string{"zone": "z", "tier": "web"}
+	require.Equal(t, []string{
+		"/logferry/v1/agent", "/logferry/v1/agent/labels/tier=web", "/logferry/v1/agent/labels/zone=z",
+		"/logferry/v1/agent/nodes/n", "/collect_log_conf",
+	}, c.AgentKeys().All())
+	require.Equal(t, []string{"/logferry/v1/transfer", "/collect_log_conf"}, c.TransferKeys().All())
 	in := Default[Input]()
 	in.Name, in.Paths, in.Topic, in.Retry.Jitter = "a", []string{"a"}, "a", 0
 	require.Equal(t, in, c.Agent.Inputs[0])
@@ -192,16 +197,18 @@ func FuzzParse(f *testing.F) {
 
 func TestLastGood(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	_, err := LoadLastGood(dir)
+	_, err := LoadLastGood(dir, "agent")
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	docs := Docs{Agent: &Document{"/a", []byte("\xff\x00"), 3}, Seed: &Document{"/s", []byte("[]"), 9}}
+	docs := Docs{Agent: &Document{"/a", []byte("\xff\x00"), 3}, Labels: []*Document{doc("/l", "x")}, Seed: &Document{"/s", []byte("[]"), 9}}
 	for range 2 {
-		require.NoError(t, SaveLastGood(dir, docs))
+		require.NoError(t, SaveLastGood(dir, "agent", docs))
 	}
-	got, err := LoadLastGood(dir)
+	got, err := LoadLastGood(dir, "agent")
 	require.NoError(t, err)
 	require.True(t, docs.Equal(got))
 	require.Equal(t, int64(9), got.Revision())
+	_, err = LoadLastGood(dir, "transfer")
+	require.ErrorIs(t, err, fs.ErrNotExist)
 
 	files, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -215,10 +222,10 @@ func TestLastGood(t *testing.T) {
 	require.NoError(t, err)
 	for n := range whole {
 		require.NoError(t, os.WriteFile(path, whole[:n], 0o600))
-		_, err := LoadLastGood(dir)
+		_, err := LoadLastGood(dir, "agent")
 		require.Error(t, err, "cut at %d", n)
 	}
 	require.NoError(t, os.WriteFile(path, bytes.Replace(whole, []byte(`:9}`), []byte(`:8}`), 1), 0o600))
-	_, err = LoadLastGood(dir)
+	_, err = LoadLastGood(dir, "agent")
 	require.ErrorContains(t, err, "checksum")
 }

@@ -167,6 +167,8 @@ func (d *decoder) value(key string, n *yaml.Node, v reflect.Value, tag reflect.S
 		d.mapping(key, n, v)
 	case reflect.Slice:
 		d.list(key, n, v)
+	case reflect.Map:
+		d.words(key, n, v)
 	default:
 		d.scalar(key, n, v, tag)
 	}
@@ -192,6 +194,28 @@ func (d *decoder) list(key string, n *yaml.Node, v reflect.Value) {
 		}
 	}
 	v.Set(list)
+}
+
+// words decodes a map of words that the user chooses.
+func (d *decoder) words(key string, n *yaml.Node, v reflect.Value) {
+	if n.Kind != yaml.MappingNode {
+		d.fail(key, "is %s; write words with values: {word: value}", kindOf(n))
+		return
+	}
+	words := map[string]string{}
+	for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
+		name, value := n.Content[i].Value, n.Content[i+1]
+		at := join(key, name)
+		if _, twice := words[name]; twice {
+			d.failAt(n.Content[i].Line, at, "is given twice")
+			continue
+		}
+		d.lines[at] = n.Content[i].Line
+		var text string
+		d.value(at, value, reflect.ValueOf(&text).Elem(), "")
+		words[name] = text
+	}
+	v.Set(reflect.ValueOf(words))
 }
 
 func (d *decoder) scalar(key string, n *yaml.Node, v reflect.Value, tag reflect.StructTag) {

@@ -2,20 +2,53 @@ package config
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 )
 
-// Keys are the four keys in etcd that one node reads.
-type Keys struct{ Agent, Node, Transfer, Seed string }
+// Keys are the keys in etcd that one process reads; an empty one is not read.
+type Keys struct {
+	Agent string
+	// Labels are in the order in which they are merged.
+	Labels               []string
+	Node, Transfer, Seed string
+}
 
-// Keys returns the keys that a node reads. Seed is empty when seed_key is.
-func (e *Etcd) Keys(node string) Keys {
-	return Keys{
-		Agent:    e.Prefix + "/agent",
-		Node:     e.Prefix + "/agent/nodes/" + node,
-		Transfer: e.Prefix + "/transfer",
-		Seed:     e.SeedKey,
+// AgentKeys returns the keys that an agent of c reads: the documents of all
+// agents, of its labels by their keys' names, of its node, and the seed. c has
+// a section etcd.
+func (c *Config) AgentKeys() Keys {
+	k := Keys{
+		Agent: c.Etcd.Key("agent"),
+		Node:  c.Etcd.Key("agent/nodes/" + c.Node),
+		Seed:  c.Etcd.SeedKey,
 	}
+	for _, label := range slices.Sorted(maps.Keys(c.Labels)) {
+		k.Labels = append(k.Labels, c.Etcd.Key("agent/labels/"+label+"="+c.Labels[label]))
+	}
+	return k
+}
+
+// TransferKeys returns the keys that a transfer of c reads. c has a section etcd.
+func (c *Config) TransferKeys() Keys {
+	return Keys{Transfer: c.Etcd.Key("transfer"), Seed: c.Etcd.SeedKey}
+}
+
+// All returns the keys that are read, in the order of Docs.All.
+func (k Keys) All() []string {
+	all := slices.Concat([]string{k.Agent}, k.Labels, []string{k.Node, k.Transfer, k.Seed})
+	return slices.DeleteFunc(all, func(key string) bool { return key == "" })
+}
+
+// Docs returns the documents among found, which are by key.
+func (k Keys) Docs(found map[string]*Document) Docs {
+	docs := Docs{Agent: found[k.Agent], Node: found[k.Node], Transfer: found[k.Transfer], Seed: found[k.Seed]}
+	for _, key := range k.Labels {
+		if doc := found[key]; doc != nil {
+			docs.Labels = append(docs.Labels, doc)
+		}
+	}
+	return docs
 }
 
 // Document is one live document as etcd holds it. It is immutable.
@@ -36,29 +69,35 @@ func (a *Document) Equal(b *Document) bool {
 	return a.Key == b.Key && a.Revision == b.Revision && bytes.Equal(a.Data, b.Data)
 }
 
-// Docs are the live documents of one node; nil is absent.
+// Docs are the live documents of one process; nil is absent.
 type Docs struct {
-	Agent    *Document `json:"agent,omitempty"`
-	Node     *Document `json:"node,omitempty"`
-	Transfer *Document `json:"transfer,omitempty"`
-	Seed     *Document `json:"seed,omitempty"`
+	Agent *Document `json:"agent,omitempty"`
+	// Labels are the documents of the node's labels, in the order in which they are merged.
+	Labels   []*Document `json:"labels,omitempty"`
+	Node     *Document   `json:"node,omitempty"`
+	Transfer *Document   `json:"transfer,omitempty"`
+	Seed     *Document   `json:"seed,omitempty"`
+}
+
+// All returns the documents that are there, in the order in which they are merged.
+func (a Docs) All() []*Document {
+	all := slices.Concat([]*Document{a.Agent}, a.Labels, []*Document{a.Node, a.Transfer, a.Seed})
+	return slices.DeleteFunc(all, func(doc *Document) bool { return doc == nil })
 }
 
 // Equal says whether both hold the same documents.
 func (a Docs) Equal(b Docs) bool {
-	return a.Agent.Equal(b.Agent) && a.Node.Equal(b.Node) && a.Transfer.Equal(b.Transfer) && a.Seed.Equal(b.Seed)
+	return slices.EqualFunc(a.All(), b.All(), (*Document).Equal)
 }
 
 // Empty says whether no document is there.
-func (a Docs) Empty() bool { return a == Docs{} }
+func (a Docs) Empty() bool { return len(a.All()) == 0 }
 
 // Revision returns the highest revision among the documents, 0 when there is none.
 func (a Docs) Revision() int64 {
 	var highest int64
-	for _, doc := range []*Document{a.Agent, a.Node, a.Transfer, a.Seed} {
-		if doc != nil {
-			highest = max(highest, doc.Revision)
-		}
+	for _, doc := range a.All() {
+		highest = max(highest, doc.Revision)
 	}
 	return highest
 }
@@ -89,8 +128,9 @@ func ParseTransfer(name string, data []byte, base *Config) (Transfer, error) {
 }
 
 // Effective returns base with the documents in the place of its sections:
-// Agent and Transfer replace theirs, Node adds inputs or replaces those of
-// the same name, Seed adds inputs, and routes for topics that no route names.
+// Agent and Transfer replace theirs; Labels, one after the other, and then Node
+// add inputs or replace those of the same name; Seed adds inputs, and routes
+// for topics that no route names.
 // Its error is *Errors over all documents, whose File is the document's key.
 func Effective(base *Config, docs Docs) (*Config, error) {
 	c := *base
@@ -100,10 +140,10 @@ func Effective(base *Config, docs Docs) (*Config, error) {
 		errs.add(err)
 		c.Agent = agent
 	}
-	if doc := docs.Node; doc != nil {
-		node, err := ParseAgent(doc.Key, doc.Data, base)
+	for _, doc := range docs.overlays() {
+		over, err := ParseAgent(doc.Key, doc.Data, base)
 		errs.add(err)
-		c.Agent.Inputs = overlay(c.Agent.Inputs, node.Inputs)
+		c.Agent.Inputs = overlay(c.Agent.Inputs, over.Inputs)
 	}
 	if doc := docs.Transfer; doc != nil {
 		transfer, err := ParseTransfer(doc.Key, doc.Data, base)
@@ -120,6 +160,14 @@ func Effective(base *Config, docs Docs) (*Config, error) {
 		return nil, err
 	}
 	return &c, nil
+}
+
+// overlays are the documents that add inputs to those of all agents.
+func (a Docs) overlays() []*Document {
+	if a.Node == nil {
+		return a.Labels
+	}
+	return append(slices.Clone(a.Labels), a.Node)
 }
 
 // overlay replaces inputs by name, in their places, and adds the others.
@@ -157,6 +205,17 @@ func Resolve(base *Config, docs, good Docs) (*Config, Docs, error) {
 		if *role.doc != nil && bad[(*role.doc).Key] {
 			*role.doc = role.good
 		}
+	}
+	use.Labels = nil
+	for _, doc := range docs.Labels {
+		if bad[doc.Key] {
+			i := slices.IndexFunc(good.Labels, func(g *Document) bool { return g.Key == doc.Key })
+			if i < 0 {
+				continue
+			}
+			doc = good.Labels[i]
+		}
+		use.Labels = append(use.Labels, doc)
 	}
 	// The local file may have changed since a document was good.
 	for _, docs := range []Docs{use, good} {

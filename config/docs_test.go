@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -184,4 +185,69 @@ func TestResolve(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, narrow, c)
 	require.True(t, used.Empty())
+}
+
+func TestLabelsAreMergedBetweenAllAgentsAndTheNode(t *testing.T) {
+	b := base(t, "etcd: {}\nlabels: {b: x, a: y}")
+	input := func(name, path string) string {
+		return `{"name": "` + name + `", "paths": ["` + path + `"], "topic": "t"}`
+	}
+	list := func(inputs ...string) string { return `{"inputs": [` + strings.Join(inputs, ", ") + `]}` }
+	keys := b.AgentKeys()
+	found := map[string]*Document{}
+	for key, data := range map[string]string{
+		"agent":                 list(input("one", "agent"), input("two", "agent"), input("three", "agent"), input("four", "agent")),
+		"agent/labels/a=y":      list(input("two", "a"), input("three", "a"), input("four", "a"), input("five", "a")),
+		"agent/labels/b=x":      list(input("three", "b"), input("four", "b")),
+		"agent/labels/b=z":      list(input("one", "another label")),
+		"agent/nodes/" + b.Node: list(input("four", "node")),
+	} {
+		found[b.Etcd.Key(key)] = doc(b.Etcd.Key(key), data)
+	}
+	docs := keys.Docs(found)
+	c, err := Effective(b, docs)
+	require.NoError(t, err)
+	paths := map[string]string{}
+	for _, in := range c.Agent.Inputs {
+		paths[in.Name] = in.Paths[0]
+	}
+	require.Equal(t, map[string]string{"one": "agent", "two": "a", "three": "b", "four": "node", "five": "a"}, paths)
+	require.Len(t, docs.All(), 4)
+
+	// A label's document that is not valid has its last good form, or none.
+	bad := keys.Docs(found)
+	bad.Labels = []*Document{doc(docs.Labels[0].Key, "inputs: 7"), doc(docs.Labels[1].Key, "inputs: 8")}
+	c, used, err := Resolve(b, bad, Docs{Labels: docs.Labels[1:]})
+	require.ErrorContains(t, err, "a=y:1: inputs: ")
+	require.ErrorContains(t, err, "b=x:1: inputs: ")
+	require.Equal(t, docs.Labels[1:], used.Labels)
+	require.Equal(t, []string{"one", "two", "three", "four"}, inputNames(c))
+}
+
+func TestValidateChecksADocumentAsItsReadersWill(t *testing.T) {
+	b := base(t, "agent: {allowed_topics: ['*_log']}\nelasticsearch: {allowed_indices: ['logs-*']}")
+	for name, c := range map[string]struct{ document, data, wrong string }{
+		"agent":          {"agent", "inputs: [{name: a, paths: [a], topic: a_log}]", ""},
+		"topic":          {"agent/labels/a=b", "inputs: [{name: a, paths: [a], topic: a}]", "f:1: inputs[0].topic: "},
+		"the node":       {"agent/nodes/x", "inputs: [{name: a, paths: [a], topic: '{node}_log'}]", ""},
+		"the node's":     {"agent/nodes/x_log", "inputs: [{name: a, paths: [a], topic: '{node}'}]", ""},
+		"local key":      {"agent", "allowed_paths: [/]", "f:1: allowed_paths: can only be set in the local file"},
+		"index":          {"transfer", "routes: [{name: a, topics: [a], index: a}]", "f:1: routes[0].index: "},
+		"seed":           {"seed", `[{"path": "a", "topic": "a_log"}]`, "as an index"},
+		"misspelt":       {"transfer", "rotues: []", "did you mean routes?"},
+		"not a document": {"transfer", "\x00", "f:1: "},
+	} {
+		err := Validate(b, c.document, "f", []byte(c.data))
+		if c.wrong == "" {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorContains(t, err, c.wrong, name)
+		}
+	}
+	for _, name := range []string{"agent", "transfer", "seed", "agent/nodes/web-1", "agent/labels/zone=eu.1"} {
+		require.NoError(t, CheckDocument(name))
+	}
+	for _, name := range []string{"", "agents", "agent/", "agent/nodes/", "agent/nodes/a/b", "agent/labels/a", "agent/labels/a=", "agent/labels/a=b=c", "history/agent", "status/agent/x"} {
+		require.Error(t, CheckDocument(name), name)
+	}
 }

@@ -10,24 +10,25 @@ import (
 	"path/filepath"
 )
 
-const lastGoodName = "last-good-config.json"
+// lastGoodName is of a role's own: an agent and a transfer may share a data_dir.
+func lastGoodName(role string) string { return "last-good-" + role + ".json" }
 
 type lastGood struct {
 	Sum  string          `json:"sha256"`
 	Docs json.RawMessage `json:"documents"`
 }
 
-// SaveLastGood keeps documents in dir, a data_dir, so that a process starts
-// with them while etcd is down. A crash at any instant leaves either the
+// SaveLastGood keeps the documents of a role, "agent" or "transfer", in dir, a
+// data_dir, so that a process starts with them while etcd is down. A crash at any instant leaves either the
 // former ones or these.
-func SaveLastGood(dir string, docs Docs) error {
-	if err := saveLastGood(dir, docs); err != nil {
+func SaveLastGood(dir, role string, docs Docs) error {
+	if err := saveLastGood(dir, lastGoodName(role), docs); err != nil {
 		return fmt.Errorf("save last good config: %w", err)
 	}
 	return nil
 }
 
-func saveLastGood(dir string, docs Docs) error {
+func saveLastGood(dir, name string, docs Docs) error {
 	body, err := json.Marshal(docs)
 	if err != nil {
 		return err
@@ -40,7 +41,7 @@ func saveLastGood(dir string, docs Docs) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, lastGoodName+".*") // mode 0600
+	f, err := os.CreateTemp(dir, name+".*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func saveLastGood(dir string, docs Docs) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, lastGoodName)); err != nil {
+	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
 		return err
 	}
 	d, err := os.Open(dir)
@@ -59,11 +60,11 @@ func saveLastGood(dir string, docs Docs) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// LoadLastGood returns what SaveLastGood kept in dir. The error is
+// LoadLastGood returns what SaveLastGood kept of a role in dir. The error is
 // fs.ErrNotExist when it kept nothing yet; any other says that the file cannot
 // be used, and the caller goes on without it.
-func LoadLastGood(dir string) (Docs, error) {
-	docs, err := loadLastGood(filepath.Join(dir, lastGoodName))
+func LoadLastGood(dir, role string) (Docs, error) {
+	docs, err := loadLastGood(filepath.Join(dir, lastGoodName(role)))
 	if err != nil {
 		return Docs{}, fmt.Errorf("load last good config: %w", err)
 	}

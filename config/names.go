@@ -10,6 +10,7 @@ import (
 var (
 	topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
 	nodeName  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,200}$`)
+	labelWord = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
 	entryName = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,200}$`)
 	wildcards = regexp.MustCompile(`^[A-Za-z0-9._*?-]{1,249}$`)
 )

@@ -42,7 +42,7 @@ func TestWatcherWaitsForPermission(t *testing.T) {
 	c, err := Client(ctx, root)
 	require.NoError(t, err)
 	defer c.Close()
-	for _, key := range w.watched() {
+	for _, key := range w.keys.All() {
 		_, err = c.RoleGrantPermission(ctx, "ferry", key, "", clientv3.PermissionType(clientv3.PermRead))
 		require.NoError(t, err)
 	}

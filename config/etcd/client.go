@@ -25,8 +25,9 @@ const (
 	// is half open is noticed after the sum of both.
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 3 * time.Second
-	// maxReply has room for the four documents, of at most 1.5 MiB each.
-	maxReply = 8 << 20
+	// maxReply has room for the documents of a node with all labels, of at most
+	// 1.5 MiB each, and for the reports of a large fleet.
+	maxReply = 64 << 20
 )
 
 // Client returns a client for the endpoints of cfg; the caller closes it. It

@@ -171,11 +171,19 @@ type running struct {
 	stop func()
 }
 
+// testKeys are those of every role at once.
+func testKeys(cfg config.Etcd) config.Keys {
+	c := config.Config{Node: "n", Labels: map[string]string{"zone": "z"}, Etcd: &cfg}
+	keys := c.AgentKeys()
+	keys.Transfer = c.TransferKeys().Transfer
+	return keys
+}
+
 // watch runs a Watcher of node n until the test ends.
 func watch(t *testing.T, cfg config.Etcd) *running {
 	r := &running{t: t, pub: &publisher{}, log: &logged{}}
 	var err error
-	r.Watcher, err = New(cfg, "n", r.pub, slog.New(r.log))
+	r.Watcher, err = New(cfg, testKeys(cfg), r.pub, slog.New(r.log))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

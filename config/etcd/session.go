@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -51,9 +52,13 @@ func (w *Watcher) session(parent context.Context) (lasted time.Duration, err err
 	// Watch blocks until the server answers and knows no timeout.
 	stuck := time.AfterFunc(callTimeout, cancel)
 	from := clientv3.WithRev(w.snapshot.Load().Revision + 1)
-	var events [4]clientv3.WatchChan
-	for i, key := range w.watched() {
-		events[i] = client.Watch(clientv3.WithRequireLeader(ctx), key, from)
+	events := make(chan clientv3.WatchResponse)
+	var watches sync.WaitGroup
+	defer watches.Wait()
+	defer cancel()
+	for _, key := range w.keys.All() {
+		watch := client.Watch(clientv3.WithRequireLeader(ctx), key, from)
+		watches.Go(func() { forward(ctx, watch, events) })
 	}
 	if !stuck.Stop() {
 		return 0, explain(context.DeadlineExceeded)
@@ -63,14 +68,28 @@ func (w *Watcher) session(parent context.Context) (lasted time.Duration, err err
 	return 0, w.follow(ctx, client, events, lost)
 }
 
+// forward passes on what a watch says. A watch that ends is the last word.
+func forward(ctx context.Context, watch clientv3.WatchChan, to chan<- clientv3.WatchResponse) {
+	for open := true; open; {
+		var r clientv3.WatchResponse
+		if r, open = <-watch; !open {
+			r = clientv3.WatchResponse{Canceled: true}
+		}
+		select {
+		case to <- r:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // follow reads again when an event, or a minute, asks for it.
-func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events [4]clientv3.WatchChan, lost <-chan struct{}) error {
+func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-chan clientv3.WatchResponse, lost <-chan struct{}) error {
 	net := time.NewTicker(reread)
 	defer net.Stop()
 	var gathered <-chan time.Time
 	for {
 		var r clientv3.WatchResponse
-		open := true
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -85,16 +104,10 @@ func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events [4
 				return err
 			}
 			continue
-		case r, open = <-events[0]:
-		case r, open = <-events[1]:
-		case r, open = <-events[2]:
-		case r, open = <-events[3]:
+		case r = <-events:
 		}
 		if err := r.Err(); err != nil {
 			return err
-		}
-		if !open {
-			return errConnection
 		}
 		// Events up to the snapshot's revision were read with it.
 		if len(r.Events) > 0 && r.Events[len(r.Events)-1].Kv.ModRevision > w.snapshot.Load().Revision && gathered == nil {
@@ -109,33 +122,24 @@ func (w *Watcher) read(ctx context.Context, client *clientv3.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var gets []clientv3.Op
-	for _, key := range w.watched() {
+	for _, key := range w.keys.All() {
 		gets = append(gets, clientv3.OpGet(key))
 	}
 	answer, err := client.Txn(ctx).Then(gets...).Commit()
 	if err != nil {
 		return explain(err)
 	}
-	var docs config.Docs
-	for i, role := range []**config.Document{&docs.Agent, &docs.Node, &docs.Transfer, &docs.Seed}[:len(gets)] {
-		for _, kv := range answer.Responses[i].GetResponseRange().Kvs {
-			*role = &config.Document{Key: string(kv.Key), Data: kv.Value, Revision: kv.ModRevision}
+	found := map[string]*config.Document{}
+	for _, r := range answer.Responses {
+		for _, kv := range r.GetResponseRange().Kvs {
+			found[string(kv.Key)] = &config.Document{Key: string(kv.Key), Data: kv.Value, Revision: kv.ModRevision}
 		}
 	}
-	w.apply(docs, answer.Header.Revision)
+	w.apply(w.keys.Docs(found), answer.Header.Revision)
 	s := w.Stats()
 	s.Revision = answer.Header.Revision
 	w.stats.Store(&s)
 	return nil
-}
-
-// watched are the keys in the order of the roles; the seed, which may be off, is the last.
-func (w *Watcher) watched() []string {
-	keys := []string{w.keys.Agent, w.keys.Node, w.keys.Transfer}
-	if w.keys.Seed != "" {
-		keys = append(keys, w.keys.Seed)
-	}
-	return keys
 }
 
 func (w *Watcher) connected() {

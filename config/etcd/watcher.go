@@ -46,7 +46,7 @@ type Stats struct {
 	Reconnects int64
 }
 
-// Watcher is an actor that follows the live documents of one node. What it
+// Watcher is an actor that follows the live documents of one process. What it
 // reads is the state; the events of a watch only say that it is time to read,
 // so that no event is needed for the state to become right. Each read takes
 // all documents at one revision.
@@ -65,13 +65,13 @@ type Watcher struct {
 	kept   bool   // the snapshot's documents are from before etcd lost its data
 }
 
-// New returns a Watcher of the documents of node; it starts nothing. pub is
+// New returns a Watcher of the documents at keys; it starts nothing. pub is
 // told of each change, from Run's goroutine, and should not block.
-func New(cfg config.Etcd, node string, pub message.Publisher, log *slog.Logger) (*Watcher, error) {
-	if len(cfg.Endpoints) == 0 || node == "" {
-		return nil, errors.New("watch etcd: endpoints and node are required")
+func New(cfg config.Etcd, keys config.Keys, pub message.Publisher, log *slog.Logger) (*Watcher, error) {
+	if len(cfg.Endpoints) == 0 || len(keys.All()) == 0 {
+		return nil, errors.New("watch etcd: endpoints and keys are required")
 	}
-	w := &Watcher{cfg: cfg, keys: cfg.Keys(node), pub: pub, log: log}
+	w := &Watcher{cfg: cfg, keys: keys, pub: pub, log: log}
 	w.stats.Store(&Stats{})
 	return w, nil
 }

@@ -188,6 +188,6 @@ func TestWatcherStopsWhileEtcdIsAbsent(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	_, err := New(config.Etcd{}, "n", nil, nil)
+	_, err := New(config.Etcd{}, config.Keys{}, nil, nil)
 	require.Error(t, err)
 }

@@ -164,6 +164,8 @@ func typeOf(f reflect.StructField) string {
 	switch f.Type.Kind() {
 	case reflect.Slice:
 		return "list"
+	case reflect.Map:
+		return "words with values"
 	case reflect.Float64:
 		return "number"
 	case reflect.Int:
