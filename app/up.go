@@ -55,6 +55,7 @@ type Addresses struct {
 //	transfer, agent         as in production; the agent stops first
 //	admin                   health and metrics of both
 func Up(ctx context.Context, o UpOptions) (err error) {
+	limitMemory(upMemory)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("make --dir: %w", err)
 	}
