@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/logferry/logferry/config"
+	"github.com/logferry/logferry/config/etcd"
 	"github.com/logferry/logferry/handlers/tail"
 	"github.com/logferry/logferry/router"
 	"github.com/logferry/logferry/router/kafka"
@@ -24,7 +25,8 @@ import (
 //	             └────────────── acked ◄──────────────┘
 //
 // It stops in this order: no more config, no more reading and what is in
-// flight settles, pipelines, source (its last checkpoint), publishers.
+// flight settles, pipelines, source (its last checkpoint), publishers, and last
+// words to the fleet.
 type Agent struct {
 	config    *config.Config
 	log       *slog.Logger
@@ -33,6 +35,7 @@ type Agent struct {
 	letters   message.Publisher
 	router    *router.Agent
 	live      *live
+	reporter  *etcd.Reporter // nil without etcd
 	kafka     *waitFor
 	stopping  atomic.Bool
 }
@@ -72,6 +75,7 @@ func NewAgent(c *config.Config, path string, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a.kafka = waitForKafka(c.Kafka, log)
+	a.reporter = newReporter(&reporting{role: "agent", config: c, live: a.live, ready: a.Ready, parts: a.parts})
 	return a, nil
 }
 
@@ -90,6 +94,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.add(background, "pipelines", stopLast(a.router.Stop), a.drain)
 	g.add(background, "tail", a.source.Run, nil)
 	g.add(background, "publishers", stopLast(a.close), nil)
+	if a.reporter != nil {
+		g.add(background, "reports", a.reporter.Run, nil)
+	}
 	a.log.Info("agent starts", "node", a.config.Node, "data_dir", a.config.DataDir)
 	err := g.wait()
 	a.log.Info("agent stopped", "error", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/logferry/logferry/config"
+	"github.com/logferry/logferry/config/etcd"
 	"github.com/logferry/logferry/handlers/index"
 	"github.com/logferry/logferry/router"
 	"github.com/logferry/logferry/router/kafka"
@@ -26,13 +27,15 @@ import (
 //	                                 └──► poison topic
 //
 // It stops in this order: no more config, no more polling and what is in
-// flight settles and is committed, pipelines, publishers.
+// flight settles and is committed, pipelines, publishers, and last words to the
+// fleet.
 type Transfer struct {
 	config        *config.Config
 	log           *slog.Logger
 	letters       message.Publisher
 	router        *router.Transfer
 	live          *live
+	reporter      *etcd.Reporter // nil without etcd
 	kafka         *waitFor
 	elasticsearch *waitFor
 	stopping      atomic.Bool
@@ -69,6 +72,7 @@ func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, er
 		ping: client.Ping,
 		log:  log,
 	}
+	t.reporter = newReporter(&reporting{role: "transfer", config: c, live: t.live, ready: t.Ready, parts: t.parts})
 	return t, nil
 }
 
@@ -87,6 +91,9 @@ func (t *Transfer) Run(ctx context.Context) error {
 	g.add(background, "wait for elasticsearch", t.elasticsearch.run, nil)
 	g.add(background, "pipelines", stopLast(t.router.Stop), t.drain)
 	g.add(background, "publishers", stopLast(t.close), nil)
+	if t.reporter != nil {
+		g.add(background, "reports", t.reporter.Run, nil)
+	}
 	t.log.Info("transfer starts", "node", t.config.Node)
 	err := g.wait()
 	t.log.Info("transfer stopped", "error", err)

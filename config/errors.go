@@ -10,13 +10,13 @@ import (
 // Error is one thing that is wrong in a file or document.
 type Error struct {
 	// File is the file's name or the document's key in etcd.
-	File string
+	File string `json:"file"`
 	// Line counts from 1; 0 when no line is to blame.
-	Line int
+	Line int `json:"line"`
 	// Key is the path of keys, such as agent.inputs[0].topic; empty when the whole is to blame.
-	Key string
+	Key string `json:"key"`
 	// Reason says what is wrong and, where there is one, what to write instead.
-	Reason string
+	Reason string `json:"reason"`
 }
 
 // Error writes file:line: key: reason, without what is not known.
