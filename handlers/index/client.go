@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -24,6 +23,7 @@ import (
 
 const (
 	pingTimeout = 10 * time.Second
+	dialTimeout = 10 * time.Second
 
 	// maxIdleConnections is above any sensible in_flight, so that each request
 	// under way finds a warm connection.
@@ -69,7 +69,7 @@ func NewClient(cfg config.Elasticsearch, logger *slog.Logger) (*Client, error) {
 	}
 	c.transport = &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           dial,
 		TLSClientConfig:       tlsConfig,
 		TLSHandshakeTimeout:   10 * time.Second,
 		MaxIdleConns:          0,

@@ -2,7 +2,6 @@ package index
 
 import (
 	"bytes"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -141,7 +140,11 @@ func (d *document) append(dst []byte) []byte {
 			dst = append(dst, e.host...)
 		}
 	default:
-		inner := bytes.TrimRight(d.line[d.shape.open:d.shape.close], " \t\r\n")
+		end := d.shape.close
+		for d.line[end-1] <= ' ' { // the brace that opens it is not
+			end--
+		}
+		inner := d.line[d.shape.open:end]
 		if d.shape.breaks {
 			dst = appendUnbroken(dst, inner)
 		} else {
@@ -161,9 +164,18 @@ func (d *document) append(dst []byte) []byte {
 	}
 	dst = append(dst, e.rest...)
 	if d.place.ours {
-		dst = strconv.AppendInt(dst, d.place.position, 10)
+		dst = append(dst, decimal(d.record.Meta.Pos)...)
 	}
 	return append(dst, '}')
+}
+
+// decimal returns the digits of a number, which may have zeros before them, as
+// JSON writes it.
+func decimal(digits []byte) []byte {
+	for len(digits) > 1 && digits[0] == '0' {
+		digits = digits[1:]
+	}
+	return digits
 }
 
 // appendRewritten appends the members of the line's object without those that

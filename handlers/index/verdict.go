@@ -116,9 +116,13 @@ func (it *item) err(index string) error {
 var errUnreadable = errors.New("the answer cannot be read")
 
 var (
-	allStoredHead = []byte(`{"errors":false,"items":[`)
+	allStoredHead = []byte(`"errors":false,"items":[`)
 	itemCreated   = []byte(`{"create":{"status":201}}`)
 )
+
+// maxTook is the most bytes before allStoredHead: servers that take no notice
+// of the filter say first how long they took.
+const maxTook = 32
 
 // parseAnswer calls visit for each document that the answer to n documents
 // does not call newly stored. When it returns an error, the answer says
@@ -158,8 +162,12 @@ func parseAnswer(body []byte, n int, visit func(i int, it item)) error {
 
 // allCreated recognises the answer that comes nearly always.
 func allCreated(body []byte, n int) bool {
-	rest, ok := bytes.CutPrefix(body, allStoredHead)
-	if !ok || len(rest) < n*(len(itemCreated)+1)+1 {
+	at := bytes.Index(body[:min(len(body), maxTook+len(allStoredHead))], allStoredHead)
+	if at < 0 || !isTook(body[:at]) {
+		return false
+	}
+	rest := body[at+len(allStoredHead):]
+	if len(rest) < n*(len(itemCreated)+1)+1 {
 		return false
 	}
 	for i := range n {
@@ -175,6 +183,17 @@ func allCreated(body []byte, n int) bool {
 		rest = rest[len(itemCreated):]
 	}
 	return string(bytes.TrimSpace(rest)) == "]}"
+}
+
+// isTook says whether head is the beginning of an object that holds nothing, or
+// how long the request took.
+func isTook(head []byte) bool {
+	digits, ok := bytes.CutPrefix(head, []byte(`{"took":`))
+	if !ok {
+		return string(head) == "{"
+	}
+	n := skipDigits(digits, 0)
+	return n > 0 && string(digits[n:]) == ","
 }
 
 // readItem reads {"create":{...}}; the zero item is one that says nothing.

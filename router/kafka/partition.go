@@ -54,7 +54,7 @@ type fetched struct {
 
 // delivery is one message in flight, or waiting to come again.
 type delivery struct {
-	poll          *logs.Poll
+	poll          *polled
 	msg           *message.Message
 	end           context.CancelFunc // of the message's context
 	acked, nacked <-chan struct{}
@@ -172,9 +172,9 @@ func (p *partition) pop() {
 
 func (p *partition) make(ctx context.Context, d *delivery) {
 	ctx, d.end = context.WithCancel(ctx)
-	d.msg = newMessage(d.poll, p.c.o.MaxRecords == 1)
+	d.msg = newMessage(&d.poll.Poll, p.c.o.MaxRecords == 1)
 	d.msg.SetContext(ctx)
-	logs.AttachPoll(d.msg, d.poll)
+	logs.AttachPoll(d.msg, &d.poll.Poll)
 }
 
 func (p *partition) handedOut() {
@@ -207,7 +207,7 @@ func (p *partition) again(ctx context.Context) {
 func (p *partition) unready() {
 	recs := make([]*kgo.Record, len(p.ready.poll.Records))
 	for i := range recs {
-		recs[i] = p.ready.poll.Records[i].Original.(*original).rec
+		recs[i] = p.ready.poll.originals[i].rec
 	}
 	p.queue = append([]fetched{{recs: recs}}, p.queue...)
 	p.ready.end()
@@ -229,6 +229,7 @@ func (p *partition) settled() {
 	p.c.counts.messages.Add(1)
 	p.c.counts.records.Add(int64(len(d.poll.Records)))
 	p.c.counts.bytes.Add(d.poll.Bytes)
+	d.poll.recycle()
 }
 
 // letGo counts what was acked by now and forgets the rest.

@@ -30,16 +30,17 @@ func (o *original) Headers() []logs.Header {
 }
 
 // newPoll makes a poll of records of one partition; it aliases them.
-func newPoll(recs []*kgo.Record) *logs.Poll {
-	p := &logs.Poll{Topic: recs[0].Topic, Partition: recs[0].Partition, Records: make([]logs.Record, len(recs))}
-	originals := make([]original, len(recs))
+func newPoll(recs []*kgo.Record) *polled {
+	p := getPolled(len(recs))
+	p.Topic, p.Partition = recs[0].Topic, recs[0].Partition
 	for i, r := range recs {
 		to := &p.Records[i]
 		to.Topic, to.Partition, to.Offset = r.Topic, r.Partition, r.Offset
 		to.Key, to.Value, to.Time = r.Key, r.Value, r.Timestamp
-		originals[i].rec = r
-		to.Original = &originals[i]
+		p.originals[i].rec = r
+		to.Original = &p.originals[i]
 		readMeta(r.Headers, &to.Meta)
+		ownTime(to)
 		p.Bytes += int64(len(r.Key) + len(r.Value))
 	}
 	return p
@@ -62,6 +63,8 @@ func readMeta(hs []kgo.RecordHeader, m *logs.Meta) {
 			m.Part = h.Value
 		case logs.HeaderFlags:
 			m.Flags = h.Value
+		case logs.HeaderOrigin, logs.HeaderTime:
+			readReplayed(h, m)
 		}
 	}
 }

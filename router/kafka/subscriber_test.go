@@ -99,11 +99,12 @@ func TestSubscriberCarriesRecordsAsTheyAre(t *testing.T) {
 
 	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}})
 	var recs []logs.Record
+	var messages []*message.Message // acked when the records were looked at: they are gone then
 	for len(recs) < 3 {
 		m := next(t, ch)
 		require.Empty(t, m.Payload)
 		recs = append(recs, logs.PollOf(m).Records...)
-		m.Ack()
+		messages = append(messages, m)
 	}
 	require.True(t, recs[0].Meta.Ours())
 	require.Equal(t, "web-1/var/log/x.logf1-k4", string(recs[1].Meta.Node)+string(recs[1].Meta.Path)+string(recs[1].Meta.File)+string(recs[1].Meta.Pos))
@@ -115,6 +116,9 @@ func TestSubscriberCarriesRecordsAsTheyAre(t *testing.T) {
 	require.Nil(t, recs[2].Value)
 	require.Equal(t, []logs.Header{{Key: "d", Value: []byte("1")}, {Key: "d"}}, recs[2].Original.Headers())
 	require.EqualValues(t, 2, recs[2].Offset)
+	for _, m := range messages {
+		m.Ack()
+	}
 	require.NoError(t, s.Drain(context.Background()))
 	require.EqualValues(t, 3, committed(t, cfg, "g", "web", 0))
 	st := s.Stats()
