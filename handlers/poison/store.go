@@ -1,6 +1,7 @@
 package poison
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"errors"
@@ -177,10 +178,8 @@ func (s *Store) Show(ctx context.Context, id string) (*Letter, error) {
 type byTime []*Letter
 
 func (b byTime) older(x, y *Letter) bool {
-	if !x.Time.Equal(y.Time) {
-		return x.Time.Before(y.Time)
-	}
-	return x.ID < y.ID
+	return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.Queue, y.Queue), cmp.Compare(x.Partition, y.Partition),
+		cmp.Compare(x.Offset, y.Offset)) < 0
 }
 
 func (b byTime) Len() int           { return len(b) }

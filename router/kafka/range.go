@@ -30,6 +30,7 @@ type RangeSubscriber struct {
 
 	stop    func()
 	stopped <-chan struct{}
+	running sync.WaitGroup
 }
 
 var _ message.Subscriber = (*RangeSubscriber)(nil)
@@ -46,13 +47,16 @@ func NewRangeSubscriber(r *Reader, spans []logs.Span, maxInFlight int64) *RangeS
 // can read. Any goroutine may call it.
 func (s *RangeSubscriber) Read() (records, skipped int64) { return s.read.Load(), s.skipped.Load() }
 
-// Err says why not all was read and acked, or nil. It is called after the
-// channel was closed.
+// Err says why not all was read and acked, or nil. It is called after Wait, or
+// after the channel was closed.
 func (s *RangeSubscriber) Err() error { return s.err }
 
 // Stop ends the reading; what is in flight settles, and the channel closes. It
 // is idempotent.
 func (s *RangeSubscriber) Stop() { s.stop() }
+
+// Wait returns when the channel is closed, or none was asked for.
+func (s *RangeSubscriber) Wait() { s.running.Wait() }
 
 // Close is Stop.
 func (s *RangeSubscriber) Close() error {
@@ -65,10 +69,10 @@ var errRangeStopped = errors.New("stopped before the end")
 // Subscribe starts to read; the topic says nothing.
 func (s *RangeSubscriber) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
 	out := make(chan *message.Message)
-	go func() {
+	s.running.Go(func() {
 		defer close(out)
 		s.run(ctx, out)
-	}()
+	})
 	return out, nil
 }
 
