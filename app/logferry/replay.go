@@ -97,7 +97,7 @@ func replay(cmd *cobra.Command, t *tool, o app.ReplayOptions, dryRun bool) error
 	case err != nil:
 		return err
 	case result.Refused > 0 || result.Unreadable > 0:
-		return fmt.Errorf("%s records could not be indexed", count(result.Refused+result.Unreadable))
+		return fmt.Errorf("%s could not be indexed", records(result.Refused+result.Unreadable))
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (t *tool) plan(out io.Writer, r *app.Replay) error {
 		rows.AppendRow(table.Row{s.Topic, s.Partition, s.From, s.To, count(s.To - s.From)})
 	}
 	rows.Render()
-	fmt.Fprintf(out, "\n%s records at most would be indexed into %s\n", count(r.Records()), r.Route.Index)
+	fmt.Fprintf(out, "\n%s at most would be indexed into %s\n", records(r.Records()), r.Route.Index)
 	return nil
 }
 
@@ -131,11 +131,11 @@ func (t *tool) replayed(out io.Writer, r *app.Replay, result router.Replayed) er
 	if t.json() {
 		return encoder(out).Encode(result)
 	}
-	fmt.Fprintf(out, `%s records of route %s into %s
+	fmt.Fprintf(out, `%s of route %s into %s
   stored         %s
   already there  %s
   refused        %s
-`, count(result.Records), r.Route.Name, r.Route.Index, count(result.Stored), count(result.AlreadyThere), refusedText(result))
+`, records(result.Records), r.Route.Name, r.Route.Index, count(result.Stored), count(result.AlreadyThere), refusedText(result))
 	if result.Unreadable > 0 {
 		fmt.Fprintf(out, "  unreadable     %s\n", count(result.Unreadable))
 	}
@@ -150,4 +150,11 @@ func refusedText(r router.Replayed) string {
 		return fmt.Sprintf("%s, dropped", count(r.Refused))
 	}
 	return count(r.Refused)
+}
+
+func records(n int64) string {
+	if n == 1 {
+		return "1 record"
+	}
+	return count(n) + " records"
 }
