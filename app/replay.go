@@ -29,6 +29,10 @@ type ReplayOptions struct {
 	Progress func(settled int64)
 }
 
+// drainReplay is how long a replay that is asked to end settles what is in
+// flight: what waits for a rate or for Elasticsearch may as well be repeated.
+const drainReplay = 3 * time.Second
+
 // Replay is a range of a route's topics that can be indexed again.
 type Replay struct {
 	// Route is the route as it will be used.
@@ -111,7 +115,7 @@ func (r *Replay) Run(ctx context.Context) (router.Replayed, error) {
 		Letters:        letters,
 		EnsurePoison:   ensurePoison(r.config.Kafka),
 		AllowedIndices: r.config.Elasticsearch.AllowedIndices,
-		DrainTimeout:   r.config.ShutdownTimeout.D(),
+		DrainTimeout:   min(drainReplay, r.config.ShutdownTimeout.D()),
 		Logger:         r.log,
 	}, router.ReplayOptions{Route: r.Route, Reader: r.reader, Spans: r.Spans, Progress: r.o.Progress})
 }

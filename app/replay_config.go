@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -13,7 +14,7 @@ import (
 )
 
 // currentTimeout is how long a command waits for etcd.
-const currentTimeout = 6 * time.Second
+const currentTimeout = 5 * time.Second
 
 // CurrentTransfer returns c with the routes that a transfer of c would run with
 // now: those of etcd's live documents, when c names an etcd. When that does not
@@ -50,9 +51,10 @@ func readOnce(parent context.Context, c *config.Config) (etcd.Snapshot, error) {
 	if err != nil {
 		return etcd.Snapshot{}, err
 	}
-	done := make(chan error, 1)
-	go func() { done <- watcher.Run(ctx) }()
-	defer func() { cancel(); <-done }()
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { _ = watcher.Run(ctx) }) // it returns nil, when ctx ends
 	select {
 	case <-changed:
 		snapshot, _ := watcher.Snapshot()

@@ -51,7 +51,8 @@ const progressEvery = 100 * time.Millisecond
 //
 // Documents that are there already stay as they are, by their ids. It returns
 // when all is settled; or, after ctx has ended, when what was in flight is, for
-// which it has o.DrainTimeout, with an error that says so.
+// which it has o.DrainTimeout, with an error that says so. What is given up then
+// was indexed or not; a repeat tells, and harms nothing.
 func Replay(ctx context.Context, o TransferOptions, r ReplayOptions) (Replayed, error) {
 	log := o.Logger.With("route", r.Route.Name)
 	bulker, err := index.NewBulker(o.Client, r.Route, index.BulkerOptions{AllowedIndices: o.AllowedIndices, Logger: log})
@@ -70,6 +71,9 @@ func Replay(ctx context.Context, o TransferOptions, r ReplayOptions) (Replayed, 
 		Logger:  log,
 	})
 	records := kafka.NewRangeSubscriber(r.Reader, r.Spans, routeBudget)
+	if rate := r.Route.Throttle.LinesPerSecond; rate > 0 {
+		records.MaxRecords = max(1, int(rate)) // so that there is progress each second
+	}
 	p := &pipeline{
 		name:       r.Route.Name,
 		handler:    handlerIndex,

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,9 @@ type RangeSubscriber struct {
 	reader *Reader
 	spans  []logs.Span
 	budget int64
+	// MaxRecords bounds the records of one message; 0 leaves it to the reader.
+	// It is set before Subscribe.
+	MaxRecords int
 
 	read, skipped atomic.Int64
 	unsettled     atomic.Bool
@@ -92,7 +96,7 @@ func (s *RangeSubscriber) run(ctx context.Context, out chan<- *message.Message) 
 		held  = newBudget(s.budget)
 		slots = make(chan struct{}, rangeAtOnce)
 	)
-	skipped, err := s.reader.Read(reading, s.spans, func(p *logs.Poll) error {
+	send := func(p *logs.Poll) error {
 		if err := held.wait(reading); err != nil {
 			return err
 		}
@@ -109,6 +113,14 @@ func (s *RangeSubscriber) run(ctx context.Context, out chan<- *message.Message) 
 			<-slots
 		})
 		return nil
+	}
+	skipped, err := s.reader.Read(reading, s.spans, func(p *logs.Poll) error {
+		for _, part := range s.parts(p) {
+			if err := send(part); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	s.skipped.Store(skipped)
 	switch {
@@ -122,6 +134,22 @@ func (s *RangeSubscriber) run(ctx context.Context, out chan<- *message.Message) 
 	if s.err == nil && s.unsettled.Load() {
 		s.err = errRangeStopped
 	}
+}
+
+// parts cuts p into polls of at most MaxRecords.
+func (s *RangeSubscriber) parts(p *logs.Poll) []*logs.Poll {
+	if s.MaxRecords <= 0 || len(p.Records) <= s.MaxRecords {
+		return []*logs.Poll{p}
+	}
+	var parts []*logs.Poll
+	for recs := range slices.Chunk(p.Records, s.MaxRecords) {
+		part := &logs.Poll{Topic: p.Topic, Partition: p.Partition, Records: recs}
+		for i := range recs {
+			part.Bytes += int64(len(recs[i].Key) + len(recs[i].Value))
+		}
+		parts = append(parts, part)
+	}
+	return parts
 }
 
 // deliver hands p out until it is acked or ctx ends.

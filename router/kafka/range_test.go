@@ -24,12 +24,14 @@ func rangeOf(t *testing.T, n int) (*RangeSubscriber, []string) {
 
 func TestRangeHandsOutEachRecordOnce(t *testing.T) {
 	s, want := rangeOf(t, 20_000)
+	s.MaxRecords = 700
 	msgs, err := s.Subscribe(context.Background(), "")
 	require.NoError(t, err)
 	var got []string
 	nacked := false
 	for msg := range msgs {
 		p := logs.PollOf(msg)
+		require.LessOrEqual(t, p.Len(), 700)
 		if !nacked {
 			nacked = true
 			p.Settle(0)
