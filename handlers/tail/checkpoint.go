@@ -17,6 +17,7 @@ import (
 // checkpoint is what was found on disk.
 type checkpoint struct {
 	entries map[inode]*entry
+	ended   map[string]*entry // by key: gone, but a packed copy may turn up
 	inputs  map[string]bool
 	// lost says that there was a checkpoint and none of it was good.
 	lost   bool
@@ -87,7 +88,7 @@ func loadCheckpoint(dir string, log *slog.Logger) (*checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &checkpoint{entries: map[inode]*entry{}, inputs: map[string]bool{}, keeper: &keeper{dir: dir, log: log}}
+	c := &checkpoint{entries: map[inode]*entry{}, ended: map[string]*entry{}, inputs: map[string]bool{}, keeper: &keeper{dir: dir, log: log}}
 	for _, n := range numbers {
 		c.keeper.seq = max(c.keeper.seq, n)
 	}
@@ -123,6 +124,10 @@ func (c *checkpoint) take(im *image) {
 	for _, key := range im.order {
 		e := im.entries[key]
 		if e == nil {
+			continue
+		}
+		if e.ended {
+			c.ended[key] = e
 			continue
 		}
 		old := c.entries[e.inode]

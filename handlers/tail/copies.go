@@ -42,7 +42,7 @@ func (m *marks) add(pos int64, tail uint64) {
 
 // indexHead lets files be found by their first bytes.
 func (s *Source) indexHead(f *file) {
-	if f.head.size == 0 || f.indexed == f.head {
+	if f.head.size == 0 || f.indexed == f.head || f.packed != nil {
 		return
 	}
 	s.dropHead(f)

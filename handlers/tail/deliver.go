@@ -224,6 +224,9 @@ func (s *Source) settle(p *packet) {
 	}
 	if len(f.flight) == 0 {
 		f.flight, f.turn = nil, nil
+		if f.packed != nil && f.packed.stage == reading && f.acked.pos >= f.packed.size {
+			s.finishPacked(f)
+		}
 		if f.retired || f.released {
 			s.forget(f)
 			return

@@ -72,6 +72,10 @@ func (s *Source) shared(has, asks *input, path string) {
 
 // observe compares what the kernel says of f with what its last turn saw.
 func (s *Source) observe(f *file, st stat) {
+	if f.packed != nil {
+		s.observePacked(f, st)
+		return
+	}
 	if st.size != f.size || st.mtime != f.mtime {
 		s.nudge(f)
 		if f.want && !f.busy && f.size >= 0 && s.suspects[f] == nil {
@@ -130,6 +134,10 @@ func (s *Source) resume(in *input, path string, fd int, st stat, first []byte, b
 	}
 	why := whyNone
 	switch {
+	case e.gz.raw > 0 || e.acked.pos > 0 && isPacked(path, first):
+		if st.size != e.gz.raw {
+			why = whyRewritten
+		}
 	case st.size < e.acked.pos:
 		why = whyTruncated
 	case !e.head.covers(first) || !tailStands(fd, e.acked.pos, e.tail):
@@ -137,6 +145,7 @@ func (s *Source) resume(in *input, path string, fd int, st stat, first []byte, b
 	}
 	f := &file{entry: *e, in: in, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: e.acked.pos > 0}
 	f.dirty, f.path, f.left = false, path, 0
+	s.recognise(f, first)
 	s.follow(f, fd)
 	if why == whyNone {
 		s.touch(&f.entry)
@@ -153,6 +162,9 @@ func (s *Source) renumbered(fd int, st stat, first []byte, born int64) *entry {
 		return nil
 	}
 	e := s.past[id]
+	if e != nil && e.gz.raw > 0 && e.born == born && e.gz.raw == st.size {
+		return e
+	}
 	if e == nil || e.born != born || st.size < e.acked.pos || e.acked.pos == 0 ||
 		!e.head.covers(first) || !tailStands(fd, e.acked.pos, e.tail) {
 		return nil
@@ -165,7 +177,12 @@ func (s *Source) fresh(in *input, path string, fd int, st stat, first []byte, bo
 	f := &file{in: in, size: -1, entry: entry{
 		name: s.nameFor(st.inode, born), gen: 1, inode: st.inode, born: born, path: path,
 	}}
-	if in.startEnd {
+	s.recognise(f, first)
+	switch {
+	case !in.startEnd:
+	case f.packed != nil:
+		f.packed.skip = true
+	default:
 		s.startAtEnd(f, fd, st, first)
 	}
 	s.log.Debug("file found", "path", path, "file", f.key(), "size", st.size)

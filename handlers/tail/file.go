@@ -17,8 +17,10 @@ type entry struct {
 	acked place  // everything before it was acked
 	tail  uint64 // hash of what stands before acked.pos
 	left  int64  // when it was lost sight of, Unix seconds; 0 while it is there
-	dirty bool   // changed since it was last given to the checkpoint
-	dead  bool   // to be removed from the checkpoint
+	gz    keptPacked
+	ended bool // it is gone for good, but a packed copy of it may turn up
+	dirty bool // changed since it was last given to the checkpoint
+	dead  bool // to be removed from the checkpoint
 }
 
 // key is the value of the header lf-file, and the entry's key in the checkpoint.
@@ -52,11 +54,12 @@ type file struct {
 	checked bool // it is no copy of a file that was cut off
 	orphan  bool // it was cut off, and waits for its copy
 
-	lost    int64  // bytes cut off before they were read
-	marks   *marks // where the last batches ended
-	indexed prefix // in the source's index of heads
-	seen    uint32 // scan that saw path name it
-	altSeen uint32 // scan that saw alt name it
+	packed  *packed // nil for a file that is read as it is
+	lost    int64   // bytes cut off before they were read
+	marks   *marks  // where the last batches ended
+	indexed prefix  // in the source's index of heads
+	seen    uint32  // scan that saw path name it
+	altSeen uint32  // scan that saw alt name it
 	alt     string
 
 	flight []*packet // handed out and not settled, in order

@@ -20,6 +20,19 @@ const (
 	recordEnd    = '.'
 )
 
+// An entry may end with parts that most files do not have.
+const (
+	partEnded  = 'e'
+	partPacked = 'z'
+)
+
+func truth(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // maxRecord is more than any entry takes: paths have at most 4 KiB.
 const maxRecord = 64 << 10
 
@@ -86,7 +99,16 @@ func appendEntry(b []byte, e *entry) []byte {
 		}
 		b = append(b, skip)
 		b = binary.LittleEndian.AppendUint64(b, e.tail)
-		return binary.AppendVarint(b, e.left)
+		b = binary.AppendVarint(b, e.left)
+		if e.ended {
+			b = append(b, partEnded)
+		}
+		if e.gz.raw > 0 {
+			b = binary.AppendUvarint(append(b, partPacked), uint64(e.gz.raw))
+			b = binary.AppendUvarint(b, uint64(e.gz.size))
+			b = append(b, truth(e.gz.done))
+		}
+		return b
 	})
 }
 
@@ -151,6 +173,21 @@ func decodeEntry(payload []byte) (*entry, bool) {
 	f.take(1)
 	e.tail = f.fixed()
 	e.left = f.int()
+	for len(f.b) > 0 {
+		part := f.b[0]
+		f.take(1)
+		switch part {
+		case partEnded:
+			e.ended = true
+		case partPacked:
+			e.gz.raw, e.gz.size = int64(f.uint()), int64(f.uint())
+			e.gz.done = len(f.b) > 0 && f.b[0] == 1
+			f.take(1)
+			f.bad = f.bad || e.gz.raw <= 0 || e.gz.size < 0
+		default:
+			f.take(0)
+		}
+	}
 	ok := !f.bad && e.head.size <= maxHead && e.acked.pos >= 0 && e.acked.line >= 0 &&
 		e.acked.line <= e.acked.pos && e.acked.part >= 0
 	return e, ok

@@ -20,6 +20,10 @@ type state struct {
 	suspects   map[*file]*file     // new files that seem to be copies of known ones
 	unchecked  []*file             // new files that cannot be decided about yet
 	heads      map[prefix][]*file  // files that were read, by their first bytes
+	packs      map[*file]bool      // packed files that are not finished
+	packedAt   time.Time           // when they are looked at
+	unpackers  int
+	ended      map[string]*entry // files that are gone, by key, for their packed copies
 	scanning   bool
 	gone       map[*file]bool   // without a name, read to their end
 	past       map[inode]*entry // what the checkpoint knows and nobody follows
@@ -85,6 +89,8 @@ func (st *state) init(s *Source, c *checkpoint) {
 		orphans:   map[*file]time.Time{},
 		suspects:  map[*file]*file{},
 		heads:     map[prefix][]*file{},
+		packs:     map[*file]bool{},
+		ended:     c.ended,
 		past:      c.entries,
 		byIno:     map[uint64]inode{},
 		known:     c.inputs,
@@ -213,6 +219,9 @@ func (s *Source) due() {
 		if len(s.suspects)+len(s.orphans) > 0 && !s.now.Before(s.suspectAt) {
 			s.checkSuspects()
 		}
+		if len(s.packs) > 0 && !s.now.Before(s.packedAt) {
+			s.checkPacked()
+		}
 		s.recheck()
 	}
 	s.retryLater()
@@ -241,6 +250,9 @@ func (s *Source) next() time.Time {
 		}
 		if len(s.suspects)+len(s.orphans) > 0 {
 			sooner(s.suspectAt)
+		}
+		if len(s.packs) > 0 {
+			sooner(s.packedAt)
 		}
 	}
 	for _, r := range s.later {

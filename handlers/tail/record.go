@@ -70,6 +70,9 @@ func (s *Source) records() ([]byte, bool) {
 		for _, e := range s.past {
 			b = appendEntry(b, e)
 		}
+		for _, e := range s.ended {
+			b = appendEntry(b, e)
+		}
 		for f := range s.retired {
 			if !f.dead {
 				b = appendEntry(b, &f.entry)
@@ -160,6 +163,12 @@ func (s *Source) expire() {
 			s.touch(e)
 		case e.left < limit:
 			delete(s.past, id)
+			s.remove(e)
+		}
+	}
+	for key, e := range s.ended {
+		if e.left < limit {
+			delete(s.ended, key)
 			s.remove(e)
 		}
 	}

@@ -84,9 +84,13 @@ func (s *Source) sibling(f *file) bool {
 		return false
 	}
 	same := st.inode == f.inode
-	if same && f.born != 0 {
+	switch {
+	case !same:
+	case f.packed != nil && f.packed.raw > 0:
+		same = st.size == f.packed.raw
+	case f.born != 0:
 		same = bornAt(fd) == f.born // if it was cut off, its turn finds out
-	} else if same {
+	default:
 		first, err := s.firstBytes(fd)
 		same = err == nil && st.size >= f.read.pos && f.head.covers(first) && tailStands(fd, f.read.pos, f.before)
 	}
@@ -147,7 +151,9 @@ func (s *Source) adopt() {
 		}
 		f := &file{entry: *e, in: in, fd: -1, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: true}
 		f.dirty = false
+		s.recognise(f, nil)
 		if !s.sibling(f) {
+			delete(s.packs, f)
 			e.left = s.now.Unix()
 			s.touch(e)
 			continue
@@ -178,7 +184,9 @@ func (s *Source) checkGone() {
 			continue
 		}
 		f.deleted = st.links == 0
-		if st.size != f.size || st.mtime != f.mtime {
+		onDisk := st.size
+		st = f.of(st)
+		if f.packed == nil && (st.size != f.size || st.mtime != f.mtime) {
 			f.changed = s.now
 			s.nudge(f)
 		}
@@ -186,13 +194,15 @@ func (s *Source) checkGone() {
 		case f.deleted && s.now.Sub(f.lostAt) > holdTime && st.size > f.read.pos:
 			s.letGo(f, st.size)
 		case f.deleted:
-			kept += st.size
+			kept += onDisk
 		}
 		if !f.gone || !f.idle() || s.now.Sub(f.changed) < wait {
 			continue
 		}
 		switch {
-		case f.read.pos < st.size && !f.last:
+		case s.packs[f] && !f.packed.look.begun:
+			// It has its own time.
+		case f.read.pos < st.size && !f.last && f.packed == nil:
 			f.last = true
 			s.nudge(f)
 		case len(f.flight) == 0:
@@ -231,7 +241,9 @@ func (s *Source) end(f *file) {
 	}
 	if !f.busy {
 		s.closeFile(f)
+		s.unpack(f)
 	}
+	delete(s.packs, f)
 	s.retired[f] = true
 	s.forget(f)
 }
@@ -248,7 +260,9 @@ func (s *Source) forget(f *file) {
 		}
 	}
 	s.closeFile(f)
+	s.unpack(f)
 	s.dropHead(f)
+	delete(s.packs, f)
 	delete(s.gone, f)
 	delete(s.retired, f)
 	delete(s.suspects, f)
@@ -259,7 +273,9 @@ func (s *Source) forget(f *file) {
 	}
 	switch {
 	case f.deleted && f.retired || f.followed:
-		s.remove(&f.entry)
+		if !s.keepEnded(f.entry) {
+			s.remove(&f.entry)
+		}
 	case s.past[f.inode] == nil && s.files[f.inode] == nil:
 		e := f.entry
 		if f.retired || f.released {
@@ -327,6 +343,9 @@ func (s *Source) succeed(f, g *file, fd int, why reason) *file {
 	s.files[g.inode] = g
 	s.measureInput(g, 1)
 	s.hold(g, fd)
+	if first, err := s.firstBytes(fd); err == nil {
+		s.recognise(g, first)
+	}
 	s.touch(&g.entry)
 	s.urgent = true
 	if f.orphan {
@@ -349,7 +368,11 @@ func (r reason) String() string {
 }
 
 // orphan drops the entry of a file whose inode is another file now.
-func (s *Source) orphan(e *entry) { s.remove(e) }
+func (s *Source) orphan(e *entry) {
+	if !s.keepEnded(*e) {
+		s.remove(e)
+	}
+}
 
 // reassign gives each file to the first input that asks for it now.
 func (s *Source) reassign() {

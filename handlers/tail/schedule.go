@@ -30,7 +30,11 @@ func (s *Source) enqueue(f *file) {
 		len(f.flight) >= maxFlight || !f.in.configured {
 		return
 	}
+	if f.packed != nil && !s.mayUnpack(f) {
+		return
+	}
 	if f.fd < 0 && !s.reopen(f) {
+		s.unpack(f)
 		f.want = false
 		f.size = -1 // the next scan tries again
 		return
@@ -77,7 +81,8 @@ func (s *Source) dispatchOne() bool {
 		in.reading++
 		s.turns <- &turn{
 			file: f, in: in, fd: f.fd, from: f.read, before: f.before, dry: f.dry, head: f.head,
-			lim: lim, chunk: room, last: f.last, cost: cost,
+			lim: lim, chunk: room, last: f.last || f.packed != nil, cost: cost,
+			packed: f.packed,
 		}
 		return true
 	}
@@ -163,8 +168,14 @@ func (s *Source) turnEnded(t *turn) {
 		s.open.touch(f)
 		s.handOutLines(t)
 		f.want = f.want || t.more
+		if f.packed != nil && f.read.pos >= f.packed.size {
+			s.unpack(f)
+		}
 	case quiet:
 		s.grew(f, t.head)
+		f.want = f.want || t.more
+	case lookedInto:
+		s.looked(t)
 	case needMore:
 		f.need = t.need
 		f.want = true
@@ -178,6 +189,7 @@ func (s *Source) turnEnded(t *turn) {
 		s.sayOnce(slog.LevelWarn, "cannot read file, trying again", "path", f.path, "error", t.err)
 		s.closeFile(f)
 		f.size = -1
+		s.unpack(f)
 	}
 	s.measure(f)
 	s.enqueue(f)

@@ -22,7 +22,8 @@ type Stats struct {
 	Nacks        uint64
 
 	Truncated, Rewritten, Replaced uint64 // generations begun, by reason
-	Copies                         uint64 // copies of truncated files that were read on
+	Copies                         uint64 // copies of truncated or packed files that were read on
+	Unpacked                       uint64 // packed files whose content was recognised or is read
 	Rotations                      uint64 // names changed or lost
 	LostBytes                      uint64 // known to be cut off before they were read
 	ReadErrors                     uint64

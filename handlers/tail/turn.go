@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,12 +16,13 @@ import (
 type verdict uint8
 
 const (
-	quiet     verdict = iota // nothing to hand out
-	handOut                  // lines, or bytes that are to be skipped
-	needMore                 // the next line does not fit the chunk
-	shrunk                   // the file is shorter than the position
-	rewritten                // other bytes stand before the position
-	failed                   // the file cannot be read
+	quiet      verdict = iota // nothing to hand out
+	handOut                   // lines, or bytes that are to be skipped
+	needMore                  // the next line does not fit the chunk
+	shrunk                    // the file is shorter than the position
+	rewritten                 // other bytes stand before the position
+	failed                    // the file cannot be read
+	lookedInto                // a part of a packed file was looked at
 )
 
 // turn is one reader's turn at one file. The source fills in the first part, a
@@ -37,6 +39,7 @@ type turn struct {
 	chunk  int  // bytes to read at most
 	last   bool // nothing will follow what is there
 	cost   int64
+	packed *packed // nil for a file that is read as it is
 
 	verdict verdict
 	err     error
@@ -58,7 +61,14 @@ const peekFrom = 4 << 10
 // run reads one chunk. It touches nothing but t, and the file. first is scratch
 // for the file's first bytes.
 func (t *turn) run(b *buffers, first []byte) {
-	st, err := fstat(t.fd)
+	if t.packed != nil {
+		t.packed.u.fd = t.fd
+		if t.packed.stage == looking {
+			t.verdict, t.err = lookedInto, t.packed.look.run(t.packed.u, t.packed.raw)
+			return
+		}
+	}
+	st, err := t.stat()
 	if err != nil {
 		t.fail(err)
 		return
@@ -93,7 +103,12 @@ func (t *turn) run(b *buffers, first []byte) {
 	}
 	k := int(min(overlap, pos))
 	buf := b.get(k + n)
-	got, err := pread(t.fd, buf.bytes[:k+n], pos-int64(k))
+	got, err := t.pread(buf.bytes[:k+n], pos-int64(k))
+	if errors.Is(err, errUnpacking) {
+		b.put(buf)
+		t.verdict, t.more = quiet, true
+		return
+	}
 	if err != nil {
 		b.put(buf)
 		t.fail(err)
@@ -152,7 +167,7 @@ func (t *turn) checkHead(first []byte) bool {
 	if size < maxHead && t.size >= 2*size {
 		size = maxHead
 	}
-	n, err := pread(t.fd, first[:size], 0)
+	n, err := t.pread(first[:size], 0)
 	if err != nil {
 		return true // the chunk will not be read either
 	}
@@ -170,7 +185,7 @@ func (t *turn) peek(b *buffers, size int64) (int64, error) {
 	buf := b.get(int(min(size-t.dry, 32<<10)))
 	defer b.put(buf)
 	for pos := t.dry; pos < size; {
-		n, err := pread(t.fd, buf.bytes[:min(size-pos, int64(len(buf.bytes)))], pos)
+		n, err := t.pread(buf.bytes[:min(size-pos, int64(len(buf.bytes)))], pos)
 		if err != nil {
 			return -1, err
 		}
@@ -188,6 +203,27 @@ func (t *turn) peek(b *buffers, size int64) (int64, error) {
 func (t *turn) fail(err error) {
 	t.verdict = failed
 	t.err = fmt.Errorf("read file: %w", err)
+}
+
+// stat says what the file is now: the file that is read, which is not what is
+// on the disk when that is packed.
+func (t *turn) stat() (stat, error) {
+	st, err := fstat(t.fd)
+	if t.packed != nil && err == nil {
+		if st.size != t.packed.raw {
+			return stat{size: -1}, nil
+		}
+		st.size = t.packed.size
+	}
+	return st, err
+}
+
+// pread reads from the file at a position of its own.
+func (t *turn) pread(b []byte, pos int64) (int, error) {
+	if t.packed != nil {
+		return t.packed.u.readAt(b, pos)
+	}
+	return pread(t.fd, b, pos)
 }
 
 // lines returns what the turn read.
