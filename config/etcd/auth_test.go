@@ -2,6 +2,8 @@ package etcd
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,34 +14,91 @@ import (
 	"github.com/logferry/logferry/config"
 )
 
+// enableAuth makes the users root and ferry, each with a role of its name.
+func (s *server) enableAuth() {
+	s.do(func(ctx context.Context, c *clientv3.Client) {
+		for _, user := range []string{"root", "ferry"} {
+			_, err := c.UserAdd(ctx, user, "pw")
+			require.NoError(s.t, err)
+			_, err = c.RoleAdd(ctx, user)
+			require.NoError(s.t, err)
+			_, err = c.UserGrantRole(ctx, user, user)
+			require.NoError(s.t, err)
+		}
+		_, err := c.AuthEnable(ctx)
+		require.NoError(s.t, err)
+	})
+}
+
+func (s *server) as(user string) config.Etcd {
+	cfg := s.config()
+	cfg.Username, cfg.Password = user, config.Secret("pw")
+	return cfg
+}
+
+// Tokens that expire are renewed, also by a watch that nothing came through.
+func TestTokensExpire(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.ttl = 1
+	s.start()
+	s.put(agentKey, "a1")
+	s.enableAuth()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	c, err := Client(ctx, s.as("root"))
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.RoleGrantPermission(ctx, "ferry", "/", "0", clientv3.PermissionType(clientv3.PermReadWrite))
+	require.NoError(t, err)
+
+	w := watch(t, s.as("ferry"))
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "a1") })
+	set := reporter(t, s.as("ferry"), "n", "one")
+	store := openStore(t, s.as("ferry"))
+	fleetIs(t, store, "agent n alive one")
+	for i := range 2 {
+		time.Sleep(2500 * time.Millisecond)
+		value := fmt.Sprint("a", i)
+		_, err = c.Put(ctx, agentKey, value)
+		require.NoError(t, err)
+		w.holds(func(d config.Docs) bool { return is(d.Agent, value) })
+		set(value)
+		fleetIs(t, store, "agent n alive "+value)
+	}
+	require.Empty(t, w.log.list())
+}
+
+// A process that may not report is no worse off, and says so once.
+func TestReporterWithoutPermission(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.enableAuth()
+	log := &logged{}
+	r := NewReporter(s.as("ferry"), "agent", "n", func(Words) []byte { return []byte("x") }, nil, slog.New(log))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	require.Eventually(t, func() bool { return len(log.list()) > 0 }, 30*time.Second, 5*time.Millisecond)
+	time.Sleep(3 * firstPause)
+	cancel()
+	require.NoError(t, <-done)
+	require.Len(t, log.list(), 1)
+}
+
 // A user that may not read yet is refused by name, and reads as soon as it may.
 func TestWatcherWaitsForPermission(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.put("/logferry/v1/agent", "a1")
-	s.do(func(ctx context.Context, c *clientv3.Client) {
-		for _, user := range []string{"root", "ferry"} {
-			_, err := c.UserAdd(ctx, user, "pw")
-			require.NoError(t, err)
-			_, err = c.RoleAdd(ctx, user)
-			require.NoError(t, err)
-			_, err = c.UserGrantRole(ctx, user, user)
-			require.NoError(t, err)
-		}
-		_, err := c.AuthEnable(ctx)
-		require.NoError(t, err)
-	})
-	cfg := s.config()
-	cfg.Username, cfg.Password = "ferry", config.Secret("pw")
-	w := watch(t, cfg)
+	s.enableAuth()
+	w := watch(t, s.as("ferry"))
 	require.Eventually(t, func() bool { return len(w.log.list()) > 0 }, 15*time.Second, 5*time.Millisecond)
 	require.Contains(t, w.Stats().LastError, "permission denied")
 
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	root := s.config()
-	root.Username, root.Password = "root", config.Secret("pw")
-	c, err := Client(ctx, root)
+	c, err := Client(ctx, s.as("root"))
 	require.NoError(t, err)
 	defer c.Close()
 	for _, key := range w.keys.All() {

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,7 +23,17 @@ import (
 	"github.com/logferry/logferry/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if text := os.Getenv(beMember); text != "" {
+		runMember(text)
+		return
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // they wait more than they compute
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // server is an embedded etcd that can stop and come back on the same address.
 type server struct {
@@ -30,6 +41,7 @@ type server struct {
 	dir  string
 	addr string
 	tls  bool
+	ttl  uint // of tokens, in seconds; 0: etcd's own
 	etcd *embed.Etcd
 }
 
@@ -57,6 +69,9 @@ func (s *server) start() {
 	client := url.URL{Scheme: "http", Host: s.addr}
 	if s.tls {
 		client.Scheme, cfg.ClientAutoTLS, cfg.SelfSignedCertValidity = "https", true, 1
+	}
+	if s.ttl > 0 {
+		cfg.AuthTokenTTL = s.ttl
 	}
 	peer := url.URL{Scheme: "http", Host: freeAddr(s.t)}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
@@ -91,7 +106,7 @@ func (s *server) config() config.Etcd {
 // do runs f with a client of its own.
 func (s *server) do(f func(ctx context.Context, c *clientv3.Client)) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := Client(ctx, s.config())
 	require.NoError(s.t, err)
@@ -199,10 +214,15 @@ func watch(t *testing.T, cfg config.Etcd) *running {
 // holds waits until the snapshot is as want says.
 func (r *running) holds(want func(d config.Docs) bool) {
 	r.t.Helper()
+	r.within(30*time.Second, want)
+}
+
+func (r *running) within(patience time.Duration, want func(d config.Docs) bool) {
+	r.t.Helper()
 	require.Eventually(r.t, func() bool {
 		s, ok := r.Snapshot()
 		return ok && want(s.Docs)
-	}, 15*time.Second, 5*time.Millisecond, "stats: %+v", r.Stats())
+	}, patience, 5*time.Millisecond, "stats: %+v", r.Stats())
 }
 
 func is(doc *config.Document, value string) bool { return doc != nil && string(doc.Data) == value }

@@ -18,9 +18,15 @@ const (
 	// reread is the net under the watch: whatever an etcd forgets to tell is
 	// found after this time at the latest.
 	reread = time.Minute
+	// askAlive is how often a watch is asked whether it still works; one that
+	// has not answered by the next time is given up.
+	askAlive = 15 * time.Second
 )
 
-var errConnection = errors.New("the connection to etcd was lost")
+var (
+	errConnection = errors.New("the connection to etcd was lost")
+	errSilent     = errors.New("the watch does not answer")
+)
 
 // session connects, reads, and watches until something is wrong. It returns
 // how long it watched. A lost connection ends it even though the client would
@@ -87,6 +93,9 @@ func forward(ctx context.Context, watch clientv3.WatchChan, to chan<- clientv3.W
 func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-chan clientv3.WatchResponse, lost <-chan struct{}) error {
 	net := time.NewTicker(reread)
 	defer net.Stop()
+	ask := time.NewTicker(askAlive)
+	defer ask.Stop()
+	asked := false
 	var gathered <-chan time.Time
 	for {
 		var r clientv3.WatchResponse
@@ -95,6 +104,15 @@ func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-
 			return ctx.Err()
 		case <-lost:
 			return errConnection
+		case <-ask.C:
+			if asked {
+				return errSilent
+			}
+			asked = true
+			if err := askProgress(ctx, client); err != nil {
+				return err
+			}
+			continue
 		case <-net.C:
 			gathered = time.After(0)
 			continue
@@ -105,6 +123,7 @@ func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-
 			}
 			continue
 		case r = <-events:
+			asked = false
 		}
 		if err := r.Err(); err != nil {
 			return err
@@ -114,6 +133,13 @@ func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-
 			gathered = time.After(gather)
 		}
 	}
+}
+
+// askProgress asks all watches of ctx for a sign of life.
+func askProgress(ctx context.Context, client *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return client.RequestProgress(clientv3.WithRequireLeader(ctx))
 }
 
 // read takes all documents in one transaction, so that what was put together

@@ -115,7 +115,7 @@ func (w *Watcher) ended(err error) {
 	s := w.Stats()
 	s.Connected, s.LastError, s.LastErrorTime = false, err.Error(), time.Now()
 	w.stats.Store(&s)
-	if errors.Is(err, errConnection) || errors.Is(err, rpctypes.ErrCompacted) {
+	if errors.Is(err, errConnection) || errors.Is(err, errSilent) || errors.Is(err, rpctypes.ErrCompacted) {
 		w.log.Debug("read etcd again", "cause", err)
 		return
 	}

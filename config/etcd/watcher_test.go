@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 )
 
 func TestWatcherFollowsPutsAndDeletes(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.put("/logferry/v1/agent", "a1", "/logferry/v1/agent/nodes/other", "not mine")
 	w := watch(t, s.config())
@@ -47,6 +50,7 @@ func TestWatcherFollowsPutsAndDeletes(t *testing.T) {
 }
 
 func TestWatcherSeesATransactionWhole(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	w := watch(t, s.config())
 	w.holds(config.Docs.Empty)
@@ -64,21 +68,72 @@ func TestWatcherSeesATransactionWhole(t *testing.T) {
 }
 
 func TestWatcherCoalescesABurst(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	w := watch(t, s.config())
 	w.holds(config.Docs.Empty)
+	const writers, each = 10, 1000
 	s.do(func(ctx context.Context, c *clientv3.Client) {
-		for i := range 1000 {
-			_, err := c.Put(ctx, "/logferry/v1/agent", fmt.Sprint(i))
-			require.NoError(t, err)
+		var wait sync.WaitGroup
+		for n := range writers {
+			wait.Go(func() {
+				for i := range each {
+					if _, err := c.Put(ctx, agentKey, fmt.Sprint(n, " ", i)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
 		}
+		wait.Wait()
+		_, err := c.Put(ctx, agentKey, "last")
+		require.NoError(t, err)
 	})
-	w.holds(func(d config.Docs) bool { return is(d.Agent, "999") })
-	require.Less(t, w.pub.count(), 1000)
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "last") })
+	require.Less(t, w.pub.count(), writers*each/10)
 	require.True(t, slices.IsSorted(w.pub.revisions))
 }
 
+// Whatever a value is, it is read, refused by name, and the good one stands in.
+func TestWatcherReadsAnyValue(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	good := `inputs: [{name: a, paths: [a], topic: a}]`
+	s.put(agentKey, good)
+	cfg := s.config()
+	w := watch(t, cfg)
+	w.holds(func(d config.Docs) bool { return is(d.Agent, good) })
+	before, _ := w.Snapshot()
+	base, err := config.Parse("file", []byte("etcd: {}"))
+	require.NoError(t, err)
+	for name, value := range map[string]string{
+		"huge":   "inputs: # " + strings.Repeat("x", 1400<<10),
+		"binary": "\x00\xff\x80inputs",
+		"deep":   strings.Repeat("[", 100_000),
+		"empty":  "inputs: [{}]",
+	} {
+		s.put(agentKey, value)
+		w.holds(func(d config.Docs) bool { return is(d.Agent, value) })
+		snap, _ := w.Snapshot()
+		c, used, err := config.Resolve(base, snap.Docs, before.Docs)
+		require.ErrorContains(t, err, agentKey, name)
+		require.Equal(t, before.Docs, used)
+		require.Equal(t, "a", c.Agent.Inputs[0].Name)
+	}
+}
+
+// Documents of labels are read like the others, and those of other labels are not.
+func TestWatcherReadsTheDocumentsOfLabels(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	w := watch(t, s.config())
+	w.holds(config.Docs.Empty)
+	s.put("/logferry/v1/agent/labels/zone=other", "not mine", "/logferry/v1/agent/labels/zone=z", "mine")
+	w.holds(func(d config.Docs) bool { return len(d.Labels) == 1 && is(d.Labels[0], "mine") })
+}
+
 func TestWatcherWithoutSeed(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.put("/collect_log_conf", "[]", "/logferry/v1/agent", "a1")
 	cfg := s.config()
@@ -90,6 +145,7 @@ func TestWatcherWithoutSeed(t *testing.T) {
 }
 
 func TestWatcherStartsBeforeEtcd(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	w := watch(t, s.config())
 	require.Eventually(t, func() bool { return len(w.log.list()) > 0 }, 15*time.Second, 5*time.Millisecond)
@@ -108,6 +164,7 @@ func TestWatcherStartsBeforeEtcd(t *testing.T) {
 
 // The watcher must not resume at a revision that is compacted, nor wait for it.
 func TestWatcherOutlivesCompactionWhileAway(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.put("/logferry/v1/agent", "a1", "/logferry/v1/transfer", "t1")
 	w := watch(t, s.config())
@@ -140,6 +197,7 @@ func TestWatcherOutlivesCompactionWhileAway(t *testing.T) {
 }
 
 func TestWatcherOutlivesARestart(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	s.put("/logferry/v1/agent", "a1")
 	w := watch(t, s.config())
@@ -156,6 +214,7 @@ func TestWatcherOutlivesARestart(t *testing.T) {
 
 // An etcd that lost its data keeps the config, until somebody puts another.
 func TestWatcherOutlivesLostData(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	for i := range 30 {
 		s.put("/logferry/v1/agent", fmt.Sprint(i))
@@ -181,6 +240,7 @@ func TestWatcherOutlivesLostData(t *testing.T) {
 }
 
 func TestWatcherStopsWhileEtcdIsAbsent(t *testing.T) {
+	t.Parallel()
 	w := watch(t, newServer(t).config())
 	started := time.Now()
 	w.stop()
@@ -188,6 +248,7 @@ func TestWatcherStopsWhileEtcdIsAbsent(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
+	t.Parallel()
 	_, err := New(config.Etcd{}, config.Keys{}, nil, nil)
 	require.Error(t, err)
 }
