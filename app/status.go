@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"math"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/config/etcd"
@@ -200,21 +202,30 @@ const (
 	maxConfigText = 4000
 )
 
+// cut makes at most n bytes of a text that may hold anything. What does not
+// print would be six bytes in JSON.
 func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
+	more := len(s) > n
+	if more {
+		s = s[:n-3]
 	}
-	return strings.ToValidUTF8(s[:n-3], "") + "..."
+	s = strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	if more {
+		s += "..."
+	}
+	return s
 }
 
 // marshal leaves out parts until the report fits.
 func (r *Report) marshal() []byte {
 	r.Config.Error = cut(r.Config.Error, maxConfigText)
 	for {
-		data, err := json.Marshal(r)
-		if err != nil {
-			panic(err)
-		}
+		data := encode(r)
 		if len(data) <= etcd.MaxReport {
 			return data
 		}
@@ -233,6 +244,16 @@ func (r *Report) marshal() []byte {
 		r.MoreParts += len(r.Parts) - keep
 		r.Parts = r.Parts[:keep]
 	}
+}
+
+func encode(r *Report) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(r); err != nil {
+		panic(err)
+	}
+	return bytes.TrimSpace(b.Bytes())
 }
 
 func (f *Figures) trouble() int {
