@@ -39,7 +39,8 @@ it is not put.`,
 			return fmt.Errorf("make a file to edit: %w", err)
 		}
 		if err := change.edit(path); err != nil {
-			return fmt.Errorf("%w\nthe edited text is in %s", err, path)
+			fmt.Fprintln(cmd.ErrOrStderr(), "the edited text is in", path)
+			return err
 		}
 		return os.RemoveAll(dir)
 	}

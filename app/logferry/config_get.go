@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,7 @@ documents that there are.`,
 			return err
 		}
 		if r.Deleted {
-			return fmt.Errorf("there is no %s", revisionLabel(args[0], r.Revision))
+			return fmt.Errorf("there is no %s", strings.TrimPrefix(revisionLabel(args[0], r.Revision), "no "))
 		}
 		if *output == "json" {
 			return printJSON(cmd.OutOrStdout(), documentJSON{args[0], len(r.Data), r, string(r.Data)})
