@@ -46,6 +46,15 @@ func (t *Turn) Await(ctx context.Context) error {
 	return t.wait(ctx, t.prev.settled)
 }
 
+// AwaitSettled blocks until the batch before is settled, for records that take
+// another way to the broker and so could overtake it there. Otherwise as Await.
+func (t *Turn) AwaitSettled(ctx context.Context) error {
+	if t == nil || t.prev == nil {
+		return nil
+	}
+	return t.wait(ctx, t.prev.settled)
+}
+
 // wait returns nil once gate or the batch before is settled.
 func (t *Turn) wait(ctx context.Context, gate <-chan struct{}) error {
 	select {

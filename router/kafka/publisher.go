@@ -162,7 +162,11 @@ func (p *Publisher) publishBatch(ctx context.Context, topic string, b *logs.Batc
 		from := next
 		client := p.client
 		if next = s.fill(topic, b, from, p.limits.of(topic)); next == from {
-			// A line that no ordinary batch has room for goes alone.
+			// A line that no ordinary batch has room for goes alone, by
+			// another connection: nothing of the file may be under way.
+			if err := b.Turn.AwaitSettled(ctx); err != nil {
+				return err
+			}
 			var err error
 			if client, err = p.bigClient(); err != nil {
 				return err
@@ -174,7 +178,7 @@ func (p *Publisher) publishBatch(ctx context.Context, topic string, b *logs.Batc
 			continue
 		}
 		s.produce(ctx, client, b.Turn)
-		if next == len(b.Lines) {
+		if next == len(b.Lines) && client == p.client {
 			b.Turn.Sent()
 		}
 		<-s.done
