@@ -17,6 +17,8 @@ type Agent struct {
 type Input struct {
 	// Name is unique among inputs: letters, digits, '.', '_', '-', '/'.
 	Name string `yaml:"name" required:"true"`
+	// Type is what the paths name: regular files, or named pipes, whose paths are names without globs.
+	Type string `yaml:"type" default:"file" enum:"file pipe"`
 	// Paths are file names or globs; '**' stands for any number of folders.
 	Paths []string `yaml:"paths" required:"true"`
 	// Exclude are globs; one without a slash is matched against the last element of the path.
@@ -32,6 +34,14 @@ type Input struct {
 	MaxLineBytes Size `yaml:"max_line_bytes" default:"1MiB" min:"64B" max:"64MiB"`
 	// OnLongLine says what becomes of a longer line: several records, or one with its end cut off.
 	OnLongLine string `yaml:"on_long_line" default:"split" enum:"split truncate"`
+	// Encoding is what the files are written in; lines are turned into UTF-8. utf-8 itself is passed
+	// on byte by byte, whatever it holds.
+	Encoding string `yaml:"encoding" default:"utf-8" enum:"utf-8 utf-16le utf-16be gb18030 latin1"`
+	// Format is what wraps each line: nothing, the log files of Kubernetes' container runtimes, or
+	// Docker's json-file driver. A line that is not in the format is passed on as it is.
+	Format string `yaml:"format" default:"raw" enum:"raw cri docker"`
+	// Multiline joins lines that belong together; a preset's name may stand for the section.
+	Multiline Multiline `yaml:"multiline" word:"preset"`
 	// RotateWait is how long a renamed or removed file must be quiet before it is closed.
 	RotateWait Duration `yaml:"rotate_wait" default:"5s" min:"0s"`
 	// CloseInactive is how long a file must be quiet before its handle is closed; growth opens it again.

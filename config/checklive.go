@@ -37,6 +37,7 @@ func (a *Agent) check(d *decoder, section, node string) {
 		if in.MaxLineBytes > a.MaxInFlightBytes {
 			d.fail(key+".max_line_bytes", "%s is more than agent.max_in_flight_bytes, %s", in.MaxLineBytes, a.MaxInFlightBytes)
 		}
+		in.checkLines(d, key)
 		in.Retry.check(d, key+".retry")
 	}
 }
@@ -184,6 +185,9 @@ func checkGlob(g string) string {
 	}
 	return ""
 }
+
+// isGlob says whether a path is more than a name.
+func isGlob(path string) bool { return strings.ContainsAny(path, `*?[{\`) }
 
 func (r *Retry) check(d *decoder, key string) {
 	if r.MinBackoff > r.MaxBackoff {

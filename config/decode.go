@@ -164,6 +164,11 @@ func (d *decoder) value(key string, n *yaml.Node, v reflect.Value, tag reflect.S
 		setDefaults(v.Elem())
 		d.value(key, n, v.Elem(), tag)
 	case reflect.Struct:
+		if word, ok := tag.Lookup("word"); ok && n.Kind == yaml.ScalarNode {
+			f := fieldsOf(v)[word] // one word stands for the section
+			d.value(key, n, f.value, f.tag)
+			return
+		}
 		d.mapping(key, n, v)
 	case reflect.Slice:
 		d.list(key, n, v)

@@ -93,7 +93,7 @@ func (d *decoder) secretFile(key string, n *yaml.Node, v reflect.Value) {
 }
 
 // later are keys that the config format knows and this version does not.
-var later = []string{"encoding", "filters", "format", "multiline"}
+var later = []string{"filters"}
 
 // unknown says what may have been meant by a key that a section does not have.
 func (d *decoder) unknown(section, name string, fields map[string]field) string {

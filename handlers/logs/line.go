@@ -10,27 +10,25 @@ const (
 	FlagSplit Flags = 1 << iota
 	// FlagTruncated marks a line whose end was cut at max_line_bytes.
 	FlagTruncated
+	// FlagStderr marks a line that a container wrote to standard error.
+	FlagStderr
 )
 
 // String gives the value of the header lf-flags: the names of the flags that
 // are set, separated by commas, or "" for none.
-func (f Flags) String() string {
-	switch f & (FlagSplit | FlagTruncated) {
-	case FlagSplit:
-		return "split"
-	case FlagTruncated:
-		return "truncated"
-	case FlagSplit | FlagTruncated:
-		return "split,truncated"
-	}
-	return ""
+func (f Flags) String() string { return flagNames[f&(FlagSplit|FlagTruncated|FlagStderr)] }
+
+var flagNames = [...]string{
+	"", "split", "truncated", "split,truncated",
+	"stderr", "split,stderr", "truncated,stderr", "split,truncated,stderr",
 }
 
 // Line is one line of a file, or one part of a long one.
 type Line struct {
 	// Value is the line's bytes without its newline; a carriage return
-	// before the newline stays. It aliases the batch's buffer and is valid
-	// until the batch's message was acked or nacked.
+	// before the newline stays. Of lines that were joined, all newlines but
+	// the last stay. It aliases the batch's buffer and is valid until the
+	// batch's message was acked or nacked.
 	Value []byte
 	// Pos is the position in the file, in bytes, of the line's first byte.
 	// All parts of a split line have the position of the whole line.
@@ -39,6 +37,9 @@ type Line struct {
 	Part int32
 	// Flags says what was done to Value.
 	Flags Flags
+	// Time is when the line was written, in Unix nanoseconds, where the
+	// file's format tells; else 0.
+	Time int64
 }
 
 // Origin says where lines were read. It is immutable and shared by all batches

@@ -7,15 +7,16 @@ const (
 	HeaderFile  = "lf-file"  // identity and generation of the file
 	HeaderPos   = "lf-pos"   // position of the line's first byte, decimal
 	HeaderPart  = "lf-part"  // number of the part of a split line
-	HeaderFlags = "lf-flags" // split, truncated
+	HeaderFlags = "lf-flags" // split, truncated, stderr
+	HeaderTime  = "lf-time"  // when the line was written, RFC 3339, where that is known
 )
 
 // Names of the headers that a replayed letter carries beside those of the
-// original record, so that its document is the one that was refused.
+// original record, so that its document is the one that was refused. Its
+// lf-time is the record's own time then, unless it had one.
 const (
 	HeaderReplays = "lf-replays" // how often it was replayed, decimal
 	HeaderOrigin  = "lf-origin"  // where it was first read: topic/partition/offset
-	HeaderTime    = "lf-time"    // the record's time then, RFC 3339
 )
 
 // Names of the headers that a letter in the poison topic carries beside those

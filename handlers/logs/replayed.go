@@ -7,7 +7,8 @@ import (
 )
 
 // Replayed is what the headers of a replayed letter say of the record that it
-// was: where in Kafka, and of what time.
+// was: where in Kafka, and of what time. A record whose line carried a time has
+// the latter too.
 type Replayed struct {
 	// Place is where the record was first read, when Known.
 	Place Place

@@ -73,6 +73,9 @@ func FromLine(b *logs.Batch, i int, topic string, v *logs.Refusal, where Where) 
 	if line.Flags != 0 {
 		l.add(logs.HeaderFlags, line.Flags.String())
 	}
+	if line.Time != 0 {
+		l.add(logs.HeaderTime, time.Unix(0, line.Time).UTC().Format(time.RFC3339Nano))
+	}
 	l.refusal(v, where)
 	l.recordTime(b.Read)
 	if b.Key != nil {

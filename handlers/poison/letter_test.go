@@ -76,7 +76,7 @@ func TestFromRecordWithoutKeyAndValue(t *testing.T) {
 func TestFromLine(t *testing.T) {
 	b := &logs.Batch{
 		Origin: &logs.Origin{Node: "web-1", Path: "/var/log/a.log", File: "8:1f:1"}, Key: []byte("8:1f:1"),
-		Lines: []logs.Line{{Value: []byte("x"), Pos: 9}, {Value: []byte("long"), Pos: 11, Part: 3, Flags: logs.FlagSplit}},
+		Lines: []logs.Line{{Value: []byte("x"), Pos: 9}, {Value: []byte("long"), Pos: 11, Part: 3, Flags: logs.FlagSplit, Time: 6e9}},
 	}
 	plain := FromLine(b, 0, "web_log", &logs.Refusal{Reason: "too large"}, where)
 	require.Equal(t, "web-1/8:1f:1/9", plain.UUID)
@@ -90,6 +90,7 @@ func TestFromLine(t *testing.T) {
 	require.Equal(t, "web-1/8:1f:1/11/3", part.UUID)
 	require.Contains(t, headers(logs.HeadersOf(part)), "lf-part=3")
 	require.Contains(t, headers(logs.HeadersOf(part)), "lf-flags=split")
+	require.Contains(t, headers(logs.HeadersOf(part)), "lf-time=1970-01-01T00:00:06Z")
 }
 
 func TestReasonIsBounded(t *testing.T) {

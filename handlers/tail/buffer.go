@@ -31,7 +31,8 @@ var sizes = [...]struct{ bytes, lines int }{
 type buffer struct {
 	bytes []byte
 	lines []logs.Line
-	class int // index in sizes, -1 when it is not pooled
+	text  []byte // of lines that are not as the file has them
+	class int    // index in sizes, -1 when it is not pooled
 }
 
 // buffers recycles memory. The collector takes back what is not used for a
@@ -62,6 +63,9 @@ func (b *buffers) put(buf *buffer) {
 	// Lines that grew beyond their class would make every small buffer large.
 	if cap(buf.lines) > 2*sizes[buf.class].lines {
 		buf.lines = make([]logs.Line, 0, sizes[buf.class].lines)
+	}
+	if cap(buf.text) > 2*len(buf.bytes) {
+		buf.text = nil
 	}
 	buf.lines = buf.lines[:0]
 	b.pools[buf.class].Put(buf)

@@ -59,7 +59,7 @@ func (s *Source) handOutLines(t *turn) {
 	}
 	f.in.lines += uint64(len(lines))
 	s.tally.Lines += uint64(len(lines))
-	p.cost = int64(len(p.buf.bytes)) + int64(len(lines))*lineCost + batchCost
+	p.cost = int64(len(p.buf.bytes)+cap(p.buf.text)) + int64(len(lines))*lineCost + batchCost
 	f.in.held += p.cost
 	s.held += p.cost
 	f.turn = logs.NewTurn(f.turn)

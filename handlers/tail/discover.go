@@ -1,7 +1,6 @@
 package tail
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -211,7 +210,7 @@ func (s *Source) follow(f *file, fd int) {
 
 // startAtEnd puts f behind its last complete line.
 func (s *Source) startAtEnd(f *file, fd int, st stat, first []byte) {
-	pos := st.size
+	pos := st.size - st.size%int64(f.in.rules.unit())
 	buf := make([]byte, 64<<10)
 	for pos > 0 {
 		n := min(pos, int64(len(buf)))
@@ -219,8 +218,8 @@ func (s *Source) startAtEnd(f *file, fd int, st stat, first []byte) {
 		if err != nil || int64(got) < n {
 			break
 		}
-		if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
-			pos -= n - int64(i) - 1
+		if i := f.in.rules.lastNewline(buf[:n]); i >= 0 {
+			pos -= n - int64(i+f.in.rules.unit())
 			break
 		}
 		pos -= n

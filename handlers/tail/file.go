@@ -38,7 +38,8 @@ type file struct {
 	dry    int64  // no newline was seen between read.pos and here
 	size   int64  // as the last turn saw it, -1 before the first
 	mtime  int64
-	need   int // bytes the next turn must read, 0 for no such need
+	quiet  int64 // size it had for so long that its last event is complete, 0 for none
+	need   int   // bytes the next turn must read, 0 for no such need
 
 	busy     bool // a reader has it
 	queued   bool // it waits for a reader

@@ -28,6 +28,7 @@ type input struct {
 	order      int // place in the configuration: the first of two has a file
 	patterns   []*pattern
 	exclude    []string
+	rules      *rules
 	startEnd   bool // files of the first scan start at their end
 	sub        *subscription
 
@@ -73,7 +74,12 @@ func (in *input) configure(cfg config.Input, order int) error {
 			exclude[i] = abs
 		}
 	}
+	r, err := newRules(cfg)
+	if err != nil {
+		return err
+	}
 	in.cfg, in.order, in.patterns, in.exclude, in.configured = cfg, order, patterns, exclude, true
+	in.rules = r
 	return nil
 }
 

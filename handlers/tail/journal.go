@@ -93,11 +93,7 @@ func appendEntry(b []byte, e *entry) []byte {
 		b = binary.AppendUvarint(b, uint64(e.acked.pos))
 		b = binary.AppendUvarint(b, uint64(e.acked.line))
 		b = binary.AppendUvarint(b, uint64(e.acked.part))
-		skip := byte(0)
-		if e.acked.skip {
-			skip = 1
-		}
-		b = append(b, skip)
+		b = append(b, e.acked.flags())
 		b = binary.LittleEndian.AppendUint64(b, e.tail)
 		b = binary.AppendVarint(b, e.left)
 		if e.ended {
@@ -110,6 +106,22 @@ func appendEntry(b []byte, e *entry) []byte {
 		}
 		return b
 	})
+}
+
+// flags packs what a place says beside numbers.
+func (p place) flags() byte {
+	b := p.stream << 3
+	for i, set := range [...]bool{p.skip, p.inside, p.half} {
+		if set {
+			b |= 1 << i
+		}
+	}
+	return b
+}
+
+func (p *place) setFlags(b byte) {
+	p.skip, p.inside, p.half = b&1 != 0, b&2 != 0, b&4 != 0
+	p.stream = b >> 3 & (streams - 1)
 }
 
 // fields reads the fields of a payload; bad is set when one was not there.
@@ -169,7 +181,9 @@ func decodeEntry(payload []byte) (*entry, bool) {
 	e.head.size = uint16(f.uint())
 	e.head.hash = f.fixed()
 	e.acked.pos, e.acked.line, e.acked.part = int64(f.uint()), int64(f.uint()), int32(f.uint())
-	e.acked.skip = len(f.b) > 0 && f.b[0] == 1
+	if len(f.b) > 0 {
+		e.acked.setFlags(f.b[0])
+	}
 	f.take(1)
 	e.tail = f.fixed()
 	e.left = f.int()

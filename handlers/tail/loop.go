@@ -17,6 +17,8 @@ type state struct {
 	files      map[inode]*file     // what is followed, by the name the kernel has for it
 	retired    map[*file]bool      // ended, with batches in flight
 	orphans    map[*file]time.Time // cut off, waiting for their copy until then
+	waiting    map[*file]wait      // with an event that may go on
+	waitAt     time.Time           // when the first of them is due
 	suspects   map[*file]*file     // new files that seem to be copies of known ones
 	unchecked  []*file             // new files that cannot be decided about yet
 	heads      map[prefix][]*file  // files that were read, by their first bytes
@@ -87,6 +89,7 @@ func (st *state) init(s *Source, c *checkpoint) {
 		retired:   map[*file]bool{},
 		gone:      map[*file]bool{},
 		orphans:   map[*file]time.Time{},
+		waiting:   map[*file]wait{},
 		suspects:  map[*file]*file{},
 		heads:     map[prefix][]*file{},
 		packs:     map[*file]bool{},
@@ -219,6 +222,9 @@ func (s *Source) due() {
 		if len(s.suspects)+len(s.orphans) > 0 && !s.now.Before(s.suspectAt) {
 			s.checkSuspects()
 		}
+		if len(s.waiting) > 0 && !s.now.Before(s.waitAt) {
+			s.endWaits()
+		}
 		if len(s.packs) > 0 && !s.now.Before(s.packedAt) {
 			s.checkPacked()
 		}
@@ -250,6 +256,9 @@ func (s *Source) next() time.Time {
 		}
 		if len(s.suspects)+len(s.orphans) > 0 {
 			sooner(s.suspectAt)
+		}
+		if len(s.waiting) > 0 {
+			sooner(s.waitAt)
 		}
 		if len(s.packs) > 0 {
 			sooner(s.packedAt)
@@ -298,6 +307,9 @@ func (s *Source) update(configs []config.Input) error {
 		}
 	}
 	s.reassign()
+	for f := range s.waiting {
+		s.nudge(f) // what an event is may have changed
+	}
 	s.tree.build(ordered, s)
 	s.scan()
 	for _, in := range s.inputs {

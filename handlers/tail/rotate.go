@@ -236,6 +236,7 @@ func (s *Source) end(f *file) {
 	f.retired = true
 	s.measure(f)
 	delete(s.gone, f)
+	delete(s.waiting, f)
 	if s.files[f.inode] == f {
 		delete(s.files, f.inode)
 	}
@@ -266,6 +267,7 @@ func (s *Source) forget(f *file) {
 	delete(s.gone, f)
 	delete(s.retired, f)
 	delete(s.suspects, f)
+	delete(s.waiting, f)
 	f.in.drop(f)
 	current := s.files[f.inode] == f
 	if current {
@@ -411,7 +413,7 @@ func (s *Source) closeInactive() {
 	for f := s.open.back; f != nil; {
 		newer := f.newer
 		after := f.in.cfg.CloseInactive.D()
-		if after > 0 && f.idle() && !f.gone && s.now.Sub(f.active) > after {
+		if _, waits := s.waiting[f]; after > 0 && f.idle() && !f.gone && !waits && s.now.Sub(f.active) > after {
 			s.closeFile(f)
 		}
 		f = newer

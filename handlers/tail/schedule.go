@@ -81,7 +81,7 @@ func (s *Source) dispatchOne() bool {
 		in.reading++
 		s.turns <- &turn{
 			file: f, in: in, fd: f.fd, from: f.read, before: f.before, dry: f.dry, head: f.head,
-			lim: lim, chunk: room, last: f.last || f.packed != nil, cost: cost,
+			rules: in.rules, lim: lim, chunk: room, last: f.last || f.packed != nil, quiet: f.quiet, cost: cost,
 			packed: f.packed,
 		}
 		return true
@@ -104,7 +104,7 @@ func (s *Source) room(in *input, need int) (bytes, lines int, cost int64) {
 	}
 	least := [...]int{16, 128, 1024} // lines without which a buffer is wasted
 	for class := len(sizes) - 1; class >= 0; class-- {
-		fixed := int64(sizes[class].bytes + batchCost)
+		fixed := int64(sizes[class].bytes*in.rules.grows() + batchCost)
 		n := int(min((may-fixed)/lineCost, maxLines))
 		if may <= fixed || n < least[class] {
 			continue
@@ -116,7 +116,7 @@ func (s *Source) room(in *input, need int) (bytes, lines int, cost int64) {
 		return bytes, lines, cost
 	}
 	// A long line needs a buffer of its own.
-	cost = int64(need + overlap + batchCost + 16*lineCost)
+	cost = int64((need+overlap)*in.rules.grows() + batchCost + 16*lineCost)
 	if cost > may && used > 0 {
 		return 0, 0, 0
 	}
@@ -150,6 +150,7 @@ func (s *Source) turnEnded(t *turn) {
 		return
 	}
 	if t.verdict < shrunk {
+		s.waitFor(f, t)
 		f.size, f.mtime, f.dry, f.need = t.size, t.mtime, t.dry, 0
 		f.deleted = t.links == 0
 	}

@@ -6,17 +6,25 @@ import (
 	"github.com/logferry/logferry/handlers/logs"
 )
 
-// place is where reading stands in a file.
+// place is where reading stands in a file, and all that reading on from there
+// needs to know.
 type place struct {
 	// pos is the next byte to hand out.
 	pos int64
-	// line is where the line that pos lies in begins. It equals pos except
-	// inside a line that is longer than the limit.
+	// line is where the line, or the event, that pos lies in begins. It
+	// equals pos except inside one that is longer than the limit.
 	line int64
 	// part is how many parts of that line were handed out.
 	part int32
 	// skip says that the rest of that line is cut off.
 	skip bool
+	// inside says that pos lies inside a line of the file. A long event may
+	// be left between two of its lines.
+	inside bool
+	// half says that pos lies inside a line of a container's stream, whose
+	// next piece need not be the next entry.
+	half   bool
+	stream uint8
 }
 
 func at(pos int64) place { return place{pos: pos, line: pos} }
@@ -65,6 +73,7 @@ func split(lines []logs.Line, data []byte, p place, lim limits, last bool) ([]lo
 			}
 			lines = append(lines, l)
 			p.part++
+			p.inside = true
 			p.pos += int64(n)
 			data = data[n:]
 			continue

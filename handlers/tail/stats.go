@@ -13,6 +13,7 @@ type Stats struct {
 	Open     int // with an open handle
 	Active   int // with something to read or in flight
 	Gone     int // without a name, being read to their end
+	Waiting  int // with a last event that may go on
 	Inputs   map[string]InputStats
 	InFlight int64 // bytes of the budget in use
 	Messages int   // handed out and not settled
@@ -58,6 +59,7 @@ func (s *Source) Stats() Stats {
 func (s *Source) publish() {
 	st := s.tally
 	st.Files, st.Open, st.Gone = len(s.files), s.open.n, len(s.gone)
+	st.Waiting = len(s.waiting)
 	st.InFlight, st.Messages = s.held, s.flights
 	st.Inputs = make(map[string]InputStats, len(s.inputs))
 	for name, in := range s.inputs {

@@ -1,7 +1,6 @@
 package tail
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -35,9 +34,11 @@ type turn struct {
 	before uint64 // hash of what stands before from.pos
 	dry    int64  // no newline was seen between from.pos and here
 	head   prefix
+	rules  *rules
 	lim    limits
-	chunk  int  // bytes to read at most
-	last   bool // nothing will follow what is there
+	chunk  int   // bytes to read at most
+	last   bool  // nothing will follow what is there
+	quiet  int64 // nothing came for long enough since the file had this size
 	cost   int64
 	packed *packed // nil for a file that is read as it is
 
@@ -51,6 +52,8 @@ type turn struct {
 	after   uint64 // hash of what stands before to.pos
 	need    int    // with needMore: bytes that the next turn must read
 	more    bool   // another turn would find more
+	cutUp   bool   // what is behind to was looked at,
+	open    bool   // and it is an event that may go on
 	read    time.Time
 }
 
@@ -86,9 +89,10 @@ func (t *turn) run(b *buffers, first []byte) {
 	if t.dry > st.size || t.dry < pos {
 		t.dry = pos
 	}
+	ended := t.quiet > 0 && t.quiet == st.size
 	unread := int(min(st.size-pos, 1<<40))
 	n := min(unread, t.chunk)
-	if t.dry-pos > peekFrom && unread <= t.lim.maxLine && !t.last {
+	if t.dry-pos > peekFrom && unread <= t.lim.maxLine && !t.last && !ended {
 		end, err := t.peek(b, st.size)
 		if err != nil {
 			t.fail(err)
@@ -99,7 +103,7 @@ func (t *turn) run(b *buffers, first []byte) {
 			t.verdict = quiet
 			return
 		}
-		n = max(n, int(end+1-pos))
+		n = max(n, int(end-pos)+t.rules.unit())
 	}
 	k := int(min(overlap, pos))
 	buf := b.get(k + n)
@@ -124,7 +128,7 @@ func (t *turn) run(b *buffers, first []byte) {
 		if pos == 0 { // what is here now is the file
 			t.head = prefixOf(buf.bytes[k:got])
 		}
-		t.cut(buf, k, got, n < unread)
+		t.cut(buf, k, got, n < unread, ended)
 	}
 	if t.verdict != handOut {
 		b.put(buf)
@@ -134,16 +138,28 @@ func (t *turn) run(b *buffers, first []byte) {
 }
 
 // cut makes lines of what stands between k and got in buf. more says that the
-// file goes on behind it.
-func (t *turn) cut(buf *buffer, k, got int, more bool) {
+// file goes on behind it, ended that its last event does not go on.
+func (t *turn) cut(buf *buffer, k, got int, more, ended bool) {
 	data := buf.bytes[k:got]
-	buf.lines, t.to = split(buf.lines[:0], data, t.from, t.lim, t.last && !more)
+	var left rest
+	buf.lines = buf.lines[:0]
+	if t.rules == nil {
+		from := t.from
+		if !from.inside {
+			from = at(from.pos) // the input joined lines until now
+		}
+		buf.lines, t.to = split(buf.lines, data, from, t.lim, t.last && !more)
+		left.full = len(buf.lines) >= t.lim.maxLines
+	} else {
+		t.to, left = t.rules.join(buf, data, t.from, t.lim, t.last && !more, ended && !more)
+	}
+	t.cutUp, t.open = true, left.open
 	if t.to == t.from {
 		t.dry = t.from.pos + int64(len(data))
 		t.verdict = quiet
 		if more && len(data) > 0 {
 			t.verdict = needMore
-			t.need = min(2*max(len(data), 4<<10), t.lim.maxLine+1)
+			t.need = min(2*max(len(data), 4<<10), t.rules.most(t.lim.maxLine))
 		}
 		return
 	}
@@ -151,7 +167,7 @@ func (t *turn) cut(buf *buffer, k, got int, more bool) {
 	t.after = tailHash(buf.bytes[:end])
 	t.dry = t.to.pos
 	t.verdict = handOut
-	t.more = more || len(buf.lines) >= t.lim.maxLines
+	t.more = more || left.full
 }
 
 // checkHead makes sure that the file still begins as it did, and extends the
@@ -184,7 +200,8 @@ func (t *turn) checkHead(first []byte) bool {
 func (t *turn) peek(b *buffers, size int64) (int64, error) {
 	buf := b.get(int(min(size-t.dry, 32<<10)))
 	defer b.put(buf)
-	for pos := t.dry; pos < size; {
+	// Characters begin at multiples of the newline's length.
+	for pos := t.dry - (t.dry-t.from.pos)%int64(t.rules.unit()); pos < size; {
 		n, err := t.pread(buf.bytes[:min(size-pos, int64(len(buf.bytes)))], pos)
 		if err != nil {
 			return -1, err
@@ -192,10 +209,13 @@ func (t *turn) peek(b *buffers, size int64) (int64, error) {
 		if n == 0 {
 			break
 		}
-		if i := bytes.IndexByte(buf.bytes[:n], '\n'); i >= 0 {
+		if i := t.rules.newline(buf.bytes[:n]); i >= 0 {
 			return pos + int64(i), nil
 		}
-		pos += int64(n)
+		if n < t.rules.unit() {
+			break
+		}
+		pos += int64(n - n%t.rules.unit())
 	}
 	return -1, nil
 }

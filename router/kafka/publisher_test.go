@@ -25,7 +25,7 @@ func TestPublisherMakesOneRecordOfEachLine(t *testing.T) {
 	b := batchOf("k", "one", "", "three\r")
 	b.Lines = append(b.Lines,
 		logs.Line{Value: []byte("part"), Pos: 12, Part: 1, Flags: logs.FlagSplit},
-		logs.Line{Value: []byte("cut"), Pos: 99, Flags: logs.FlagTruncated})
+		logs.Line{Value: []byte("cut"), Pos: 99, Flags: logs.FlagTruncated | logs.FlagStderr, Time: 1_700_000_000_123_456_789})
 	require.NoError(t, p.Publish("web", batchMessage(context.Background(), b)))
 	require.Zero(t, b.Pending())
 
@@ -40,8 +40,9 @@ func TestPublisherMakesOneRecordOfEachLine(t *testing.T) {
 	}, recs[2].Headers)
 	require.Equal(t, "1", header(recs[3], "lf-part"))
 	require.Equal(t, "split", header(recs[3], "lf-flags"))
-	require.Equal(t, "truncated", header(recs[4], "lf-flags"))
-	require.Len(t, recs[4].Headers, 5)
+	require.Equal(t, "truncated,stderr", header(recs[4], "lf-flags"))
+	require.Equal(t, "2023-11-14T22:13:20.123456789Z", header(recs[4], "lf-time"))
+	require.Len(t, recs[4].Headers, 6)
 	require.EqualValues(t, 5, p.Stats().Records)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"strconv"
+	"time"
 
 	wmkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -190,6 +191,11 @@ func (m *maker) add(s *sending, l *logs.Line) {
 			s.heads = append(s.heads, kgo.RecordHeader{Key: logs.HeaderPart, Value: s.text[digits:len(s.text):len(s.text)]})
 		}
 		s.heads = append(s.heads, kgo.RecordHeader{Key: logs.HeaderFlags, Value: s.keep(l.Flags.String())})
+	}
+	if l.Time != 0 {
+		digits = len(s.text)
+		s.text = time.Unix(0, l.Time).UTC().AppendFormat(s.text, time.RFC3339Nano)
+		s.heads = append(s.heads, kgo.RecordHeader{Key: logs.HeaderTime, Value: s.text[digits:len(s.text):len(s.text)]})
 	}
 	s.recs = append(s.recs, m.rec)
 	r := &s.recs[len(s.recs)-1]
