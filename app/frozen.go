@@ -25,6 +25,7 @@ func frozen(a, b *config.Config) []string {
 		{"elasticsearch", a.Elasticsearch, b.Elasticsearch},
 		{"agent.allowed_paths", a.Agent.AllowedPaths, b.Agent.AllowedPaths},
 		{"agent.max_in_flight_bytes", a.Agent.MaxInFlightBytes, b.Agent.MaxInFlightBytes},
+		{"transfer.max_in_flight_bytes", a.Transfer.MaxInFlightBytes, b.Transfer.MaxInFlightBytes},
 	} {
 		if !reflect.DeepEqual(k.a, k.b) {
 			keys = append(keys, k.name)

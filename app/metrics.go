@@ -98,7 +98,9 @@ func (t *Transfer) Collect(out chan<- prometheus.Metric) {
 		counter(s, "sent_bytes_total", "Bytes of requests, compressed.", r.Bulker.Bytes)
 		gauge(s, "in_flight_requests", "Requests under way.", r.Bulker.InFlight)
 		gauge(s, "latency_seconds", "Time that requests take, averaged over the last few.", r.Bulker.Latency.Seconds())
-		gauge(s, "held", "1 while the sink refuses everybody.", truth(r.Bulker.Held != ""))
+		gauge(s, "window_requests", "Requests that may be under way at once, as the control law has it.", r.Bulker.Window)
+		gauge(s, "held", "1 while documents wait that the sink refuses whatever is in them.", truth(r.Bulker.Held != ""))
+		gauge(s, "held_indices", "Indices that refuse everything while others are served.", r.Bulker.HeldCount)
 
 		s = route.of("subscriber")
 		counter(s, "records_total", "Records settled.", r.Subscriber.Records)

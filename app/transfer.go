@@ -55,13 +55,14 @@ func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, er
 		return nil, err
 	}
 	t.router = router.NewTransfer(router.TransferOptions{
-		Kafka:          c.Kafka,
-		Client:         client,
-		Letters:        t.letters,
-		EnsurePoison:   ensurePoison(c.Kafka),
-		AllowedIndices: c.Elasticsearch.AllowedIndices,
-		DrainTimeout:   c.ShutdownTimeout.D(),
-		Logger:         log,
+		Kafka:            c.Kafka,
+		Client:           client,
+		Letters:          t.letters,
+		EnsurePoison:     ensurePoison(c.Kafka),
+		AllowedIndices:   c.Elasticsearch.AllowedIndices,
+		MaxInFlightBytes: int64(c.Transfer.MaxInFlightBytes),
+		DrainTimeout:     c.ShutdownTimeout.D(),
+		Logger:           log,
 	})
 	if t.live, err = newLive(c, liveOptions{"transfer", path, c.TransferKeys, t.apply, log}); err != nil {
 		return nil, err

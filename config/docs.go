@@ -117,12 +117,14 @@ func ParseAgent(name string, data []byte, base *Config) (Agent, error) {
 }
 
 // ParseTransfer decodes and checks a transfer's document: the content of the
-// transfer section alone. Its error is *Errors.
+// transfer section alone. What only the file may say is taken from base and
+// refused in data. Its error is *Errors.
 func ParseTransfer(name string, data []byte, base *Config) (Transfer, error) {
 	d := newDecoder(name)
 	d.live = true
 	var t Transfer
 	d.decode(data, &t)
+	t.MaxInFlightBytes = base.Transfer.MaxInFlightBytes
 	t.check(d, "", base.Elasticsearch.AllowedIndices)
 	return t, d.errs.orNil()
 }

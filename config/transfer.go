@@ -2,6 +2,11 @@ package config
 
 // Transfer is what a transfer moves from Kafka to Elasticsearch.
 type Transfer struct {
+	// MaxInFlightBytes bounds the memory of what is under way over all routes:
+	// three quarters are for records that were read and are not settled, half
+	// of that divided equally among the routes, and a quarter is for bodies of
+	// requests.
+	MaxInFlightBytes Size `yaml:"max_in_flight_bytes" local:"true" default:"256MiB" min:"8MiB"`
 	// Routes are the ways from topics to indices.
 	Routes []Route `yaml:"routes"`
 }

@@ -41,6 +41,9 @@ type Replayed struct {
 	Unreadable int64 `json:"unreadable"`
 }
 
+// replayBudget bounds the records that a replay holds in memory.
+const replayBudget = 64 << 20
+
 const progressEvery = 100 * time.Millisecond
 
 // Replay indexes the records of spans through the stage and the chain of a
@@ -70,7 +73,7 @@ func Replay(ctx context.Context, o TransferOptions, r ReplayOptions) (Replayed, 
 		Timeout: attemptTimeout,
 		Logger:  log,
 	})
-	records := kafka.NewRangeSubscriber(r.Reader, r.Spans, routeBudget)
+	records := kafka.NewRangeSubscriber(r.Reader, r.Spans, replayBudget)
 	if rate := r.Route.Throttle.LinesPerSecond; rate > 0 {
 		records.MaxRecords = max(1, int(rate)) // so that there is progress each second
 	}

@@ -18,10 +18,6 @@ import (
 // Elasticsearch has a shorter limit of its own.
 const attemptTimeout = 5 * time.Minute
 
-// routeBudget bounds the keys and values that one route holds in memory,
-// beside the bodies of its requests, which batch.* bounds.
-const routeBudget = 64 << 20
-
 // route is one pipeline of the transfer with its own consumer and bulker.
 type route struct {
 	name       string
@@ -30,19 +26,21 @@ type route struct {
 	exclude    []string     // poison topics
 	config     config.Route // owned by Transfer's caller
 	options    *TransferOptions
+	budget     *kafka.Budget
 	log        *slog.Logger
 	bulker     *index.Bulker
 	chain      *middleware.Chain
 	subscriber atomic.Pointer[kafka.Subscriber] // of the current run
 }
 
-func newRoute(c config.Route, poison []string, o *TransferOptions) (*route, error) {
+func newRoute(c config.Route, poison []string, o *TransferOptions, m memory) (*route, error) {
 	r := &route{
 		name: c.Name, group: c.Group, topics: c.Topics, exclude: poison,
-		config: c, options: o, log: o.Logger.With("route", c.Name),
+		config: c, options: o, budget: m.records, log: o.Logger.With("route", c.Name),
 	}
 	bulker, err := index.NewBulker(o.Client, c, index.BulkerOptions{
 		AllowedIndices: o.AllowedIndices,
+		Bodies:         m.bodies,
 		Logger:         r.log,
 	})
 	if err != nil {
@@ -85,11 +83,11 @@ func (r *route) update(ctx context.Context, c config.Route) error {
 // it and is stopped after it.
 func (r *route) run(ctx context.Context) error {
 	sub, err := kafka.NewSubscriber(r.options.Kafka, kafka.SubscriberOptions{
-		Topics:           r.topics,
-		Exclude:          r.exclude,
-		Group:            r.group,
-		MaxInFlightBytes: routeBudget,
-		Logger:           r.log,
+		Topics:  r.topics,
+		Exclude: r.exclude,
+		Group:   r.group,
+		Budget:  r.budget,
+		Logger:  r.log,
 	})
 	if err != nil {
 		return err

@@ -26,10 +26,31 @@ type TransferOptions struct {
 	EnsurePoison func(topic string) error
 	// AllowedIndices are globs of names that routes may produce.
 	AllowedIndices []string
+	// MaxInFlightBytes bounds the memory of what is under way over all routes;
+	// 0 is 256 MiB.
+	MaxInFlightBytes int64
 	// DrainTimeout is how long a removed or changed route may settle what is
 	// in flight.
 	DrainTimeout time.Duration
 	Logger       *slog.Logger
+}
+
+const defaultInFlight = 256 << 20
+
+// memory is what all routes share.
+type memory struct {
+	records *kafka.Budget
+	bodies  *index.Bodies
+}
+
+// newMemory divides total. Twelve bodies of 5 MiB, three routes' worth at their
+// defaults, are about a quarter of the default.
+func newMemory(total int64) memory {
+	if total == 0 {
+		total = defaultInFlight
+	}
+	bodies := total / 4
+	return memory{records: kafka.NewBudget(total - bodies), bodies: index.NewBodies(bodies)}
 }
 
 // Transfer keeps one pipeline for each route:
@@ -40,6 +61,7 @@ type TransferOptions struct {
 // One goroutine calls Update, Drain and Stop; Stats may be called from any.
 type Transfer struct {
 	options   TransferOptions
+	memory    memory
 	pipelines *actor.Set[*route]
 	bulkers   *actor.Set[*route] // each asked by the pipeline of its route, and stopped after it
 	routes    map[string]*route
@@ -53,6 +75,7 @@ func NewTransfer(o TransferOptions) *Transfer {
 	}
 	return &Transfer{
 		options:   o,
+		memory:    newMemory(o.MaxInFlightBytes),
 		routes:    map[string]*route{},
 		pipelines: actor.NewSet(failed),
 		bulkers:   actor.NewSet(failed),
@@ -109,7 +132,7 @@ func (t *Transfer) apply(ctx context.Context, c config.Route, poison []string) e
 		}
 		return have.update(ctx, c)
 	}
-	r, err := newRoute(c, poison, &t.options)
+	r, err := newRoute(c, poison, &t.options, t.memory)
 	if err != nil {
 		return err
 	}

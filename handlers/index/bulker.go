@@ -16,6 +16,9 @@ type BulkerOptions struct {
 	// AllowedIndices are globs (* and ?) that index names must match; none
 	// allows any.
 	AllowedIndices []string
+	// Bodies bounds the memory of requests together with other bulkers; nil is
+	// no bound but the route's own, in_flight times max_bytes.
+	Bodies *Bodies
 	// Logger gets the few things that no caller is told, such as that the
 	// route holds. Nil is silent.
 	Logger *slog.Logger
@@ -30,14 +33,17 @@ type BulkerOptions struct {
 //
 // A request is made when it is full, when nothing is under way, or when its
 // first record has waited for max_wait; so a quiet route waits for nothing,
-// and a busy one fills its requests while others are under way. What waits in
-// the queue are references to polls; bodies exist only for the in_flight
-// requests, each of at most max_bytes, unless one document alone is larger.
+// and a busy one fills its requests while others are under way. How many are
+// under way and how large they are is for the control law to say, up to
+// in_flight, max_docs and max_bytes. What waits in the queue are references to
+// polls; bodies exist only for the requests under way, each of at most
+// max_bytes, unless one document alone is larger.
 type Bulker struct {
 	client *Client
 	opts   BulkerOptions
 	logger *slog.Logger
 	stats  counters
+	held   holds // written by Run
 
 	asks    chan *ask
 	updates chan update
@@ -50,8 +56,10 @@ type Bulker struct {
 	queued  load
 	since   time.Time // when the first of the queue came
 	busy    int
-	workers []*worker // those at rest
+	under   float64 // size of what is under way, in full requests
+	control control
 	guard   guard
+	room    chan struct{} // there may be room for a body
 }
 
 // load is an amount of documents.
@@ -65,9 +73,13 @@ type segment struct {
 
 // request is the work of one worker and what came of it.
 type request struct {
-	worker   *worker
 	plan     *plan
 	segments []segment
+	maxBytes int     // of a body
+	reserved int     // of Bodies
+	size     float64 // in full requests
+	began    time.Time
+	gate     gate
 
 	verdicts
 }
@@ -78,6 +90,21 @@ type verdicts struct {
 	accepted int64 // stored, now or before
 	refused  int64
 	failures []failure
+
+	posts       int
+	took        time.Duration // of the last post
+	busy        bool          // the sink asked for a pause
+	tooLargeFor int           // bytes of the smallest body that was called too large
+	// shut are the indices that refused whatever they were given, open those
+	// that took a document, as far as somebody asked.
+	shut map[string]*logs.HeldError
+	open map[string]bool
+}
+
+func (v *verdicts) tooLarge(bytes int) {
+	if v.tooLargeFor == 0 || bytes < v.tooLargeFor {
+		v.tooLargeFor = bytes
+	}
 }
 
 type failure struct {
@@ -111,6 +138,7 @@ func NewBulker(c *Client, route config.Route, o BulkerOptions) (*Bulker, error) 
 		done:    make(chan *request, maxInFlight),
 		stopped: make(chan struct{}),
 		plan:    p,
+		control: newControl(),
 		guard:   newGuard(route.Poison.MaxRatio, route.Poison.Window.D()),
 	}
 	b.stats.overhead.Store(firstOverhead)
@@ -175,6 +203,8 @@ func (b *Bulker) Run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
+	b.room = b.opts.Bodies.join()
+	defer b.opts.Bodies.leave(b.room)
 	for ctx.Err() == nil {
 		b.dispatch(ctx, timer)
 		select {
@@ -185,6 +215,7 @@ func (b *Bulker) Run(ctx context.Context) error {
 		case r := <-b.done:
 			b.finish(r)
 		case <-timer.C:
+		case <-b.room:
 		case <-ctx.Done():
 		}
 	}
@@ -208,6 +239,9 @@ func (b *Bulker) update(route config.Route) error {
 	if err != nil {
 		return err
 	}
+	if route.Batch != b.plan.route.Batch {
+		b.control.largest = 0
+	}
 	b.plan = p
 	b.guard.set(route.Poison.MaxRatio, route.Poison.Window.D())
 	return nil
@@ -228,26 +262,34 @@ func (b *Bulker) enqueue(a *ask) {
 // for the next reason that time alone brings.
 func (b *Bulker) dispatch(ctx context.Context, timer *time.Timer) {
 	timer.Stop()
-	for len(b.queue) > 0 && b.busy < b.plan.inFlight {
-		full := b.queued.docs >= b.plan.maxDocs || b.queued.bytes >= b.plan.maxBytes
-		if !full && b.busy > 0 {
+	for l := b.control.limits(b.plan); len(b.queue) > 0 && b.busy < l.requests; {
+		if !b.full(l) && b.busy > 0 {
 			wait := time.Until(b.since.Add(b.plan.maxWait))
 			if wait > 0 {
 				timer.Reset(wait)
 				return
 			}
 		}
-		b.start(ctx)
+		if !b.start(ctx, l) {
+			return
+		}
 	}
 }
 
-// start takes one request's worth of the queue and hands it to a worker.
-func (b *Bulker) start(ctx context.Context) {
-	r := &request{plan: b.plan}
+// full says whether a full request waits.
+func (b *Bulker) full(l limits) bool { return b.queued.docs >= l.docs || b.queued.bytes >= l.bytes }
+
+// start takes one request's worth of the queue and hands it to a worker, or
+// says that there is no room for its body.
+func (b *Bulker) start(ctx context.Context, l limits) bool {
+	r := &request{plan: b.plan, maxBytes: l.bytes, reserved: min(b.queued.bytes, l.bytes)}
+	if !b.opts.Bodies.take(r.reserved) {
+		return false
+	}
 	var taken load
-	for len(b.queue) > 0 && taken.docs < b.plan.maxDocs && taken.bytes < b.plan.maxBytes {
+	for len(b.queue) > 0 && taken.docs < l.docs && taken.bytes < l.bytes {
 		a := b.queue[0]
-		n := min(a.count-a.next, b.plan.maxDocs-taken.docs, max((b.plan.maxBytes-taken.bytes)/a.each, 1))
+		n := min(a.count-a.next, l.docs-taken.docs, max((l.bytes-taken.bytes)/a.each, 1))
 		r.segments = append(r.segments, segment{ask: a, from: a.next, to: a.next + n})
 		a.next += n
 		taken.docs += n
@@ -264,26 +306,35 @@ func (b *Bulker) start(ctx context.Context) {
 	}
 	b.since = time.Now()
 
-	if n := len(b.workers); n > 0 {
-		r.worker, b.workers = b.workers[n-1], b.workers[:n-1]
-	} else {
-		r.worker = newWorker(b.client, &b.stats)
-	}
+	r.began = b.since
+	r.size = min(1, max(float64(taken.docs)/float64(b.plan.maxDocs), float64(taken.bytes)/float64(b.plan.maxBytes)))
+	r.gate = gate{held: b.held.all(), pause: b.plan.route.Breaker.OpenFor.D()}
 	b.busy++
+	b.under += r.size
 	b.measure()
 	go func() {
-		r.worker.work(ctx, r)
+		w := getWorker(b.client, &b.stats)
+		w.work(ctx, r)
+		workers.Put(w)
 		b.done <- r // has room: busy is at most maxInFlight
 	}()
+	return true
 }
 
-// finish takes back a worker and its verdicts.
+// finish takes a request's verdicts.
 func (b *Bulker) finish(r *request) {
+	o := outcome{began: r.began, size: r.size, busy: r.busy, taken: r.accepted > 0, tooLarge: r.tooLargeFor}
+	if r.posts == 1 {
+		o.took = r.took
+	}
+	b.control.note(o, time.Now(), b.under, b.full(b.control.limits(b.plan)), b.plan.inFlight)
+	b.opts.Bodies.free(r.reserved)
 	b.busy--
-	if len(b.workers)+b.busy < b.plan.inFlight {
-		b.workers = append(b.workers, r.worker)
+	if b.under -= r.size; b.busy == 0 {
+		b.under = 0 // what adding and taking away left
 	}
 	b.judge(&r.verdicts)
+	b.hold(&r.verdicts, b.plan.route.Breaker.OpenFor.D())
 	b.report(&r.verdicts)
 	for _, f := range r.failures {
 		f.ask.failures = append(f.ask.failures, logs.Failure{Index: f.index, Err: f.err})

@@ -302,9 +302,11 @@ func TestFaults(t *testing.T) {
 			before := len(s.requests)
 			require.NoError(t, index(t, b, p))
 			require.Equal(t, 10, s.count())
+			again := 0
 			for _, n := range s.requests[before:] {
-				require.Equal(t, 10-test.stored, n, "only what failed is sent again")
+				again += n
 			}
+			require.Equal(t, 10-test.stored, again, "only what failed is sent again")
 			require.Empty(t, b.Stats().Held)
 		})
 	}

@@ -38,7 +38,10 @@ func (c *cut) post(ctx context.Context, from, to int) {
 	// An answer repeats a document at most once escaped, in a reason.
 	a, reusable, err := w.client.bulk(ctx, body, 16<<20+8*int64(len(body)), &w.x)
 	w.spoiled = w.spoiled || !reusable
-	w.stats.posted(a.sent, time.Since(began))
+	took := time.Since(began)
+	w.stats.posted(a.sent, took)
+	c.verdicts.posts++
+	c.verdicts.took = took
 
 	tooLarge := errors.Is(err, errTooLong) || to-from > 1 && a.sent >= brokenSize && brokeOff(err)
 	switch {
@@ -46,6 +49,7 @@ func (c *cut) post(ctx context.Context, from, to int) {
 		c.fail(from, to, errStopped)
 		return
 	case err != nil && !tooLarge:
+		c.verdicts.busy = c.verdicts.busy || errors.Is(err, errNoAnswer)
 		c.fail(from, to, logs.AsUnavailable(fmt.Errorf("post _bulk to %s: %w", a.where, err)))
 		return
 	case err == nil && a.status == http.StatusOK:
@@ -55,11 +59,15 @@ func (c *cut) post(ctx context.Context, from, to int) {
 	if !tooLarge {
 		var what whole
 		if what, err = judge(&a); what == wholeFailed {
+			c.verdicts.busy = c.verdicts.busy || busyStatus(a.status)
 			c.fail(from, to, err)
 			return
 		}
 	}
 	if to-from > 1 {
+		if tooLarge || a.status == http.StatusRequestEntityTooLarge {
+			c.verdicts.tooLarge(len(body))
+		}
 		middle := from + (to-from)/2
 		c.post(ctx, from, middle)
 		c.post(ctx, middle, to)
@@ -114,6 +122,8 @@ func (c *cut) read(a *answer, from, to int) {
 	w, v := c.worker, c.verdicts
 	undo := len(v.failures)
 	var conflicts, refusals int64
+	var shut map[string]*logs.HeldError
+	busy := false
 	err := parseAnswer(a.body, to-from, func(i int, it item) {
 		d := w.docs[from+i]
 		switch it.verdict() {
@@ -123,8 +133,18 @@ func (c *cut) read(a *answer, from, to int) {
 		case refused:
 			refusals++
 			v.failures = append(v.failures, failure{d.ask, d.index, it.refusal(w.indexOf(from + i))})
-		case retry, hold:
+		case retry:
+			busy = busy || it.busy()
 			v.failures = append(v.failures, failure{d.ask, d.index, it.err(w.indexOf(from + i))})
+		case hold:
+			name := w.indexOf(from + i)
+			if shut[name] == nil {
+				if shut == nil {
+					shut = map[string]*logs.HeldError{}
+				}
+				shut[name] = &logs.HeldError{Part: fmt.Sprintf("index %q", name), Err: errors.New(it.text())}
+			}
+			v.failures = append(v.failures, failure{d.ask, d.index, shut[name]})
 		}
 	})
 	if err != nil {
@@ -133,11 +153,46 @@ func (c *cut) read(a *answer, from, to int) {
 		return
 	}
 	c.accepted = true
+	v.busy = v.busy || busy
+	c.indices(from, to, v.failures[undo:], shut)
 	accepted := int64(to - from - (len(v.failures) - undo))
 	v.accepted += accepted
 	v.refused += refusals
 	w.stats.conflicts.Add(conflicts)
 	w.stats.stored.Add(accepted - conflicts)
+}
+
+// indices notes which indices refused everything, and which of those that are
+// asked after a refusal, or that refused some, took a document.
+func (c *cut) indices(from, to int, failures []failure, shut map[string]*logs.HeldError) {
+	w, v := c.worker, c.verdicts
+	for name, err := range shut {
+		if v.shut == nil {
+			v.shut = map[string]*logs.HeldError{}
+		}
+		v.shut[name] = err
+	}
+	if len(w.gate.asking)+len(v.shut) == 0 {
+		return
+	}
+	failed := map[documentAt]bool{}
+	for _, f := range failures {
+		if logs.KindOf(f.err) != logs.Permanent {
+			failed[documentAt{ask: f.ask, index: f.index}] = true
+		}
+	}
+	for i := from; i < to; i++ {
+		d := w.docs[i]
+		if failed[documentAt{ask: d.ask, index: d.index}] {
+			continue
+		}
+		if name := w.indexOf(i); w.gate.asking[name] || v.shut[name] != nil {
+			if v.open == nil {
+				v.open = map[string]bool{}
+			}
+			v.open[name] = true
+		}
+	}
 }
 
 // fail lets all documents from from to to fail with err.

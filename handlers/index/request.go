@@ -165,7 +165,7 @@ func (c *Client) bulk(ctx context.Context, body []byte, limit int64, x *exchange
 		_ = resp.Body.Close()
 	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("no answer within %v", c.timeout)
+		err = fmt.Errorf("%w within %v", errNoAnswer, c.timeout)
 	}
 	reusable = w.closed.Load()
 	if c.gzip {
@@ -195,6 +195,9 @@ func (s *sink) Write(p []byte) (int, error) {
 	s.b = append(s.b, p...)
 	return len(p), nil
 }
+
+// errNoAnswer says that a request was given up.
+var errNoAnswer = errors.New("no answer")
 
 // errTooLong says that an answer was longer than any honest one.
 var errTooLong = errors.New("the answer is too long")

@@ -1,6 +1,11 @@
 package index
 
 import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,14 +26,31 @@ type Stats struct {
 	Queued, InFlight int64
 	// Latency is the time that requests take, averaged over the last few.
 	Latency time.Duration
+	// Window is how much may be under way at once, in full requests, and
+	// MaxBytes the size of a body, as the control law has it now.
+	Window   float64
+	MaxBytes int64
 	// Held says why documents wait that the sink refuses whatever is in them;
 	// empty when none does.
 	Held string
+	// HeldIndices are those that refuse everything while others of the route
+	// are served, by name, and at most 20 of HeldCount.
+	HeldIndices []HeldIndex
+	HeldCount   int
 	// LastError is the last reason why a document was not stored, and
 	// LastErrorTime when that was; empty when there was none.
 	LastError     string
 	LastErrorTime time.Time
 }
+
+// HeldIndex is an index that refuses whatever it is given.
+type HeldIndex struct {
+	Index  string
+	Reason string
+	Since  time.Time
+}
+
+const maxHeldListed = 20
 
 type fault struct {
 	text string
@@ -43,7 +65,9 @@ type counters struct {
 	latency                             atomic.Int64 // nanoseconds
 	// overhead is the bytes that a body has beyond a record's value, averaged.
 	overhead atomic.Int64
-	held     atomic.Pointer[string]
+	held     atomic.Pointer[string] // why everything waits
+	window   atomic.Uint64          // bits of a float64
+	maxBytes atomic.Int64
 	last     atomic.Pointer[fault]
 }
 
@@ -76,16 +100,34 @@ func (b *Bulker) Stats() Stats {
 	if held := c.held.Load(); held != nil {
 		s.Held = *held
 	}
+	s.Window, s.MaxBytes = math.Float64frombits(c.window.Load()), c.maxBytes.Load()
+	all := b.held.all()
+	s.HeldIndices = listHeld(all)
+	if s.HeldCount = len(all); s.Held == "" && s.HeldCount > 0 {
+		s.Held = fmt.Sprintf("index %q: %s", s.HeldIndices[0].Index, s.HeldIndices[0].Reason)
+	}
 	if last := c.last.Load(); last != nil {
 		s.LastError, s.LastErrorTime = last.text, last.time
 	}
 	return s
 }
 
+func listHeld(all map[string]*held) []HeldIndex {
+	names := slices.Sorted(maps.Keys(all))
+	list := make([]HeldIndex, min(len(names), maxHeldListed))
+	for i := range list {
+		h := all[names[i]]
+		list[i] = HeldIndex{Index: names[i], Reason: h.err.Err.Error(), Since: h.since}
+	}
+	return list
+}
+
 // measure publishes what Run owns.
 func (b *Bulker) measure() {
 	b.stats.queued.Store(int64(b.queued.docs))
 	b.stats.inFlight.Store(int64(b.busy))
+	b.stats.window.Store(math.Float64bits(b.control.window))
+	b.stats.maxBytes.Store(int64(b.control.limits(b.plan).bytes))
 }
 
 // report publishes what a request says of the sink's state.
@@ -94,7 +136,7 @@ func (b *Bulker) report(v *verdicts) {
 	for _, f := range v.failures {
 		if kind := logs.KindOf(f.err); kind != logs.Permanent {
 			b.stats.retried.Add(1)
-			if kind == logs.Unavailable && held == nil {
+			if kind == logs.Unavailable && held == nil && !ofIndex(f.err) {
 				held = f.err
 			}
 		}
@@ -109,4 +151,10 @@ func (b *Bulker) report(v *verdicts) {
 	case v.accepted > 0 && !b.guard.holding:
 		b.stats.held.Store(nil)
 	}
+}
+
+// ofIndex says whether err speaks of one index.
+func ofIndex(err error) bool {
+	var held *logs.HeldError
+	return errors.As(err, &held)
 }

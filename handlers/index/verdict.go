@@ -88,6 +88,15 @@ func (it *item) aboutEverybody() bool {
 	return false
 }
 
+// busy says whether the sink has too much to do. A 503 of an item says that a
+// shard is missing.
+func (it *item) busy() bool { return it.status == http.StatusTooManyRequests }
+
+func busyStatus(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable ||
+		status == http.StatusGatewayTimeout || status == http.StatusRequestTimeout
+}
+
 // refusal gives what the poison queue keeps of a refused document.
 func (it *item) refusal(index string) *logs.Refusal {
 	kind := it.kind
@@ -97,8 +106,13 @@ func (it *item) refusal(index string) *logs.Refusal {
 	return &logs.Refusal{Index: index, Status: it.status, Type: kind, Reason: clip(it.reason, maxReason)}
 }
 
-// err says why a document was not taken, for a retry or a hold.
+// err says why a document was not taken, for a retry.
 func (it *item) err(index string) error {
+	return fmt.Errorf("index %q: %s", index, it.text())
+}
+
+// text gives status, type and reason on one line.
+func (it *item) text() string {
 	text := it.kind
 	if it.reason != "" {
 		text += ": " + clip(it.reason, maxReason)
@@ -106,11 +120,7 @@ func (it *item) err(index string) error {
 	if text == "" {
 		text = http.StatusText(it.status)
 	}
-	err := fmt.Errorf("index %q: status %d: %s", index, it.status, text)
-	if it.verdict() == hold {
-		return logs.AsUnavailable(err)
-	}
-	return err
+	return fmt.Sprintf("status %d: %s", it.status, text)
 }
 
 var errUnreadable = errors.New("the answer cannot be read")

@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"context"
+	"sync"
 )
 
 const (
@@ -34,6 +35,8 @@ type worker struct {
 	identifier identifier
 	namer      *namer
 	plan       *plan
+	maxBytes   int // of a body
+	gate       *gate
 
 	body []byte
 	docs []documentAt
@@ -49,8 +52,17 @@ type documentAt struct {
 	end   int // of its bytes in the body
 }
 
-func newWorker(c *Client, stats *counters) *worker {
-	return &worker{client: c, stats: stats}
+// workers are those at rest, of all bulkers: what a quiet route does not use is
+// free for a busy one, or for the collector.
+var workers sync.Pool
+
+func getWorker(c *Client, stats *counters) *worker {
+	w, ok := workers.Get().(*worker)
+	if !ok {
+		w = new(worker)
+	}
+	w.client, w.stats = c, stats
+	return w
 }
 
 // work does all of r. It runs in a goroutine of its own, which the bulker awaits.
@@ -58,6 +70,7 @@ func (w *worker) work(ctx context.Context, r *request) {
 	if w.plan != r.plan {
 		w.plan, w.namer = r.plan, r.plan.namer.clone()
 	}
+	w.maxBytes, w.gate = r.maxBytes, &r.gate
 	for i := range r.segments {
 		w.segment(ctx, &r.segments[i], &r.verdicts)
 	}
@@ -76,11 +89,11 @@ func (w *worker) segment(ctx context.Context, s *segment, v *verdicts) {
 		}
 		next = w.build(s, next, v)
 		s.ask.reading.RUnlock()
-		if len(w.body) > w.plan.maxBytes {
+		if len(w.body) > w.maxBytes {
 			if n := len(w.docs); n > 1 {
 				w.flush(ctx, v, n-1)
 			}
-			if len(w.body) > w.plan.maxBytes {
+			if len(w.body) > w.maxBytes {
 				w.flush(ctx, v, len(w.docs))
 			}
 		}
@@ -91,7 +104,7 @@ func (w *worker) segment(ctx context.Context, s *segment, v *verdicts) {
 // large or s ends, and returns the next record.
 func (w *worker) build(s *segment, next int, v *verdicts) int {
 	poll, before, made, values := s.ask.poll, len(w.body), 0, 0
-	for ; next < s.to && len(w.body) <= w.plan.maxBytes; next++ {
+	for ; next < s.to && len(w.body) <= w.maxBytes; next++ {
 		place := s.ask.record(next)
 		r := &poll.Records[place]
 		w.document.read(r, w.plan.route.Parse)
@@ -100,6 +113,12 @@ func (w *worker) build(s *segment, next int, v *verdicts) int {
 			v.refused++
 			v.failures = append(v.failures, failure{s.ask, place, err})
 			continue
+		}
+		if w.gate.held != nil {
+			if err := w.gate.closed(name); err != nil {
+				v.failures = append(v.failures, failure{s.ask, place, err})
+				continue
+			}
 		}
 		body := append(w.body, actionHead...)
 		body = append(body, name...)
@@ -142,6 +161,7 @@ func (w *worker) flush(ctx context.Context, v *verdicts, n int) {
 
 // rest forgets what it need not keep between requests.
 func (w *worker) rest() {
+	w.client, w.stats, w.gate = nil, nil, nil
 	clear(w.docs[:cap(w.docs)])
 	if cap(w.body) > 2*w.plan.maxBytes+1<<20 {
 		w.body = nil

@@ -38,12 +38,32 @@ func AsPermanent(err error) error { return &kindError{Permanent, err} }
 // AsUnavailable marks err as a refusal of everybody.
 func AsUnavailable(err error) error { return &kindError{Unavailable, err} }
 
+// HeldError says that one part of a sink, such as one index, refuses whatever it
+// is given, while others may take theirs. It is unavailable, but no sign that
+// the sink is: whoever counts failures of the sink leaves it out.
+type HeldError struct {
+	// Part names what refuses, for people.
+	Part string
+	// Err is the sink's reason.
+	Err error
+}
+
+// Error gives part and reason.
+func (e *HeldError) Error() string { return e.Part + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *HeldError) Unwrap() error { return e.Err }
+
 // KindOf returns the kind of err. A mark wins over a context's error that it
 // wraps: a request that ran into its own deadline is not a stop.
 func KindOf(err error) Kind {
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
 		return Permanent
+	}
+	var held *HeldError
+	if errors.As(err, &held) {
+		return Unavailable
 	}
 	var k *kindError
 	if errors.As(err, &k) {

@@ -158,7 +158,7 @@ func benchRecords() []byte {
 
 // BenchmarkSubscribe acks what comes at once.
 func BenchmarkSubscribe(b *testing.B) {
-	_, ch := subscribe(b, otherProcess(b, "fetch"), SubscriberOptions{Topics: []string{"bench"}, MaxInFlightBytes: 64 << 20})
+	_, ch := subscribe(b, otherProcess(b, "fetch"), SubscriberOptions{Topics: []string{"bench"}, Budget: NewBudget(64 << 20)})
 	b.ReportAllocs()
 	var start time.Duration
 	total := 0

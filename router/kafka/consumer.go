@@ -46,7 +46,7 @@ type consumer struct {
 	log    *slog.Logger
 	client *kgo.Client
 	cond   conditions
-	budget *budget
+	budget *share
 	counts counters
 	out    chan *message.Message
 	// A partition with more than pauseAt bytes waiting is not fetched until
@@ -76,12 +76,12 @@ type topicPartition struct {
 func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, topics []string) (*consumer, error) {
 	c := &consumer{
 		o: o, log: o.Logger,
-		budget:   newBudget(o.MaxInFlightBytes),
+		budget:   o.Budget.join(),
 		out:      make(chan *message.Message),
 		draining: make(chan struct{}),
 		stopping: make(chan struct{}),
 		gone:     make(chan struct{}),
-		pauseAt:  max(o.MaxInFlightBytes/8, 1), resumeAt: max(o.MaxInFlightBytes/16, 1),
+		pauseAt:  max(o.Budget.total/8, 1), resumeAt: max(o.Budget.total/16, 1),
 		parts: make(map[topicPartition]*partition),
 	}
 	c.drain = sync.OnceFunc(func() { close(c.draining) })
@@ -130,6 +130,7 @@ func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, t
 	)
 	cl, err := NewClient(cfg, opts...)
 	if err != nil {
+		c.budget.leave()
 		abandon()
 		cancel()
 		return nil, err
@@ -138,6 +139,7 @@ func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, t
 	close(made)
 	go func() {
 		defer close(c.gone)
+		defer c.budget.leave()
 		defer abandon()
 		defer cancel()
 		c.run(ctx)

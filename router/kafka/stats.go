@@ -45,7 +45,7 @@ func (c *consumer) addTo(s *SubscriberStats) {
 	s.Messages += n.messages.Load()
 	s.Redelivered += n.redelivered.Load()
 	s.InFlight += n.inFlight.Load()
-	s.InFlightBytes += c.budget.used.Load()
+	s.InFlightBytes += c.budget.inUse()
 	s.Commits += n.commits.Load()
 	s.CommitErrors += n.commitErrors.Load()
 	s.Rebalances += n.rebalances.Load()

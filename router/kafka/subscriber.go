@@ -32,10 +32,11 @@ type SubscriberOptions struct {
 	Exclude []string
 	// Group is the consumer group.
 	Group string
-	// MaxInFlightBytes bounds the memory of records that were fetched and are
-	// not settled, for each subscription; 0 is 256 MiB. What the last fetch of
-	// each broker brought comes on top: up to 4 MiB, before decompression.
-	MaxInFlightBytes int64
+	// Budget bounds the memory of records that were fetched and are not
+	// settled, over all subscribers that have it; nil is one of 256 MiB for
+	// this one. What the last fetch of each broker brought comes on top: up to
+	// 4 MiB, before decompression.
+	Budget *Budget
 	// MaxRecords bounds the records of one message; 0 is 5,000. With 1, each
 	// message is a Watermill message of its own right as well: its payload is
 	// the record's value and its metadata the headers.
@@ -83,8 +84,8 @@ func NewSubscriber(cfg config.Kafka, o SubscriberOptions) (*Subscriber, error) {
 			}
 		}
 	}
-	if o.MaxInFlightBytes == 0 {
-		o.MaxInFlightBytes = defaultInFlight
+	if o.Budget == nil {
+		o.Budget = NewBudget(defaultInFlight)
 	}
 	if o.MaxRecords == 0 {
 		o.MaxRecords = defaultMaxRecords

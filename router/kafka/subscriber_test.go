@@ -188,7 +188,7 @@ func TestSubscriberStopsFetchingWhenItHoldsEnough(t *testing.T) {
 		produce(t, cfg, records("web", 0, value, value, value, value, value, value, value, value, value, value)...)
 	}
 	const limit = 50_000
-	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}, MaxRecords: 1, MaxInFlightBytes: limit, Window: 3})
+	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}, MaxRecords: 1, Budget: NewBudget(limit), Window: 3})
 	held := []*message.Message{next(t, ch), next(t, ch), next(t, ch)}
 	select {
 	case <-ch:

@@ -53,18 +53,19 @@ func (b *breaker) middleware(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// sinkFailed says whether err speaks of the sink rather than of some records.
+// sinkFailed says whether err speaks of the sink rather than of some records or
+// of one of its parts, which has a breaker of its own.
 func sinkFailed(err error) bool {
 	var batch *logs.BatchError
 	if errors.As(err, &batch) && len(batch.Failures()) > 0 {
 		for _, f := range batch.Failures() {
-			if logs.KindOf(f.Err) == logs.Unavailable {
+			if logs.KindOf(f.Err) == logs.Unavailable && !ofPart(f.Err) {
 				return true
 			}
 		}
 		return false
 	}
-	return logs.KindOf(err) != logs.Permanent
+	return logs.KindOf(err) != logs.Permanent && !ofPart(err)
 }
 
 func (b *breaker) state() string { return b.current.Load().State().String() }

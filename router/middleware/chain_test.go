@@ -255,6 +255,49 @@ func TestARefusedRecordDoesNotOpenTheBreaker(t *testing.T) {
 	require.Equal(t, "closed", chain.Stats().Breaker)
 }
 
+// TestAHeldPartIsNoSignOfTheSink: what waits for one index opens no breaker, and
+// is not woken by what passes beside it.
+func TestAHeldPartIsNoSignOfTheSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := usual
+		s.Breaker.Failures = 1
+		s.Retry = config.Retry{MinBackoff: config.Duration(time.Second), MaxBackoff: config.Duration(4 * time.Second), Multiplier: 2}
+		chain := newChain(s, &box{})
+		var held, passed atomic.Int32
+		handle := build(chain, func(msg *message.Message) ([]*message.Message, error) {
+			if string(logs.PollOf(msg).Records[0].Value) != "held" {
+				passed.Add(1)
+				return nil, nil
+			}
+			held.Add(1)
+			err := &logs.HeldError{Part: `index "x"`, Err: errors.New("read-only")}
+			if held.Load()%2 == 0 {
+				return nil, logs.NewBatchError(err)
+			}
+			return nil, (&logs.BatchError{}).Failed(0, err)
+		})
+		msg, _ := poll("held")
+		ctx, cancel := context.WithTimeout(msg.Context(), 12*time.Second)
+		defer cancel()
+		msg.SetContext(ctx)
+		done := make(chan error, 1)
+		go func() {
+			_, err := handle(msg)
+			done <- err
+		}()
+		for ctx.Err() == nil {
+			other, _ := poll("other")
+			_, err := handle(other)
+			require.NoError(t, err)
+			require.Equal(t, "closed", chain.Stats().Breaker)
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.Error(t, <-done)
+		require.EqualValues(t, 5, held.Load(), "at 0, 1, 3, 7 and 11 s")
+		require.Greater(t, passed.Load(), int32(100))
+	})
+}
+
 func TestThrottleHoldsItsRateAndALiftIsFelt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := usual

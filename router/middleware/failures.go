@@ -33,3 +33,24 @@ func refusals(err error) (refused []logs.Failure, rest logs.Kind) {
 
 // everything is the index of a failure that is about all that is pending.
 const everything = -1
+
+// ofPart says whether err speaks of one part of the sink.
+func ofPart(err error) bool {
+	var held *logs.HeldError
+	return errors.As(err, &held)
+}
+
+// onlyParts says whether all that failed waits for parts of the sink, so that
+// the success of others tells nothing.
+func onlyParts(err error) bool {
+	var batch *logs.BatchError
+	if !errors.As(err, &batch) || len(batch.Failures()) == 0 {
+		return ofPart(err)
+	}
+	for _, f := range batch.Failures() {
+		if !ofPart(f.Err) {
+			return false
+		}
+	}
+	return true
+}

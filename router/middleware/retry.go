@@ -20,7 +20,8 @@ import (
 // It returns at once when something was refused for good, so that the poison
 // middleware outside can settle it and come back for the rest, and when the
 // message's context ended. A success of any message of the pipeline wakes all
-// that wait: after an outage nobody sits out a long interval.
+// that wait: after an outage nobody sits out a long interval. What waits for one
+// part of the sink is not woken: others pass all the time.
 type retry struct {
 	settings atomic.Pointer[config.Retry]
 	retries  atomic.Uint64
@@ -60,6 +61,9 @@ func (r *retry) middleware(next message.HandlerFunc) message.HandlerFunc {
 			}
 			if gaveUp(s, started, rest) {
 				return nil, giveUp(msg, err)
+			}
+			if onlyParts(err) {
+				wake = nil
 			}
 			if !r.wait(msg, wake, s.MinBackoff.D(), interval(pause, s, err)) {
 				return nil, err
