@@ -76,7 +76,8 @@ type state struct {
 	opening   time.Duration // what opening new files took of it
 	goneAt    time.Time
 	suspectAt time.Time // when suspects and orphans are looked at
-	flushAt   time.Time
+	flushAt   time.Time // when what changed may be written
+	syncAt    time.Time // when what was written may be synced
 	statsAt   time.Time
 	tally     Stats
 	changed   bool // tally differs from what was published
@@ -231,7 +232,7 @@ func (s *Source) due() {
 		s.recheck()
 	}
 	s.retryLater()
-	if s.pendingWrite() && !s.writing && (s.urgent || !s.now.Before(s.flushAt)) {
+	if s.pendingWrite() && !s.writing && (s.urgent && s.writeFailed == nil || !s.now.Before(s.writeAt())) {
 		s.flush()
 	}
 	s.answerDrains()
@@ -268,7 +269,7 @@ func (s *Source) next() time.Time {
 		sooner(r.at)
 	}
 	if s.pendingWrite() && !s.writing {
-		sooner(s.flushAt)
+		sooner(s.writeAt())
 	}
 	if s.changed {
 		sooner(s.statsAt)

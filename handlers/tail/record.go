@@ -5,8 +5,14 @@ import (
 )
 
 const (
-	// flushEvery is how often positions are written: what a crash repeats.
-	flushEvery = time.Second
+	// writeEvery is how often positions are written, for a kill to repeat
+	// little. Writes of more than writeBytes come less often, so that a
+	// second has about a megabyte of them at most.
+	writeEvery = 100 * time.Millisecond
+	writeBytes = 64 << 10
+	// syncEvery is how often the disk is waited for: what a loss of power
+	// repeats.
+	syncEvery = time.Second
 	// retryFlush is how often it is tried while the disk refuses.
 	retryFlush = 5 * time.Second
 	// keepPast is how long the position of a file that vanished is kept.
@@ -19,7 +25,7 @@ const (
 func (s *Source) touch(e *entry) {
 	if !e.dirty {
 		if len(s.dirty) == 0 {
-			s.flushAt = maxTime(s.flushAt, s.now.Add(flushEvery))
+			s.flushAt = maxTime(s.flushAt, s.now.Add(writeEvery))
 		}
 		e.dirty = true
 		s.dirty = append(s.dirty, e)
@@ -44,16 +50,27 @@ func (s *Source) pendingWrite() bool {
 	return len(s.dirty) > 0 || len(s.newInputs) > 0 || s.unsynced || s.rewrite
 }
 
-// flush gives what changed to the keeper. A new generation is told at once and
-// without waiting for the disk: should we be killed, its lines keep their ids.
+// writeAt returns when there is something to do for the checkpoint.
+func (s *Source) writeAt() time.Time {
+	if len(s.dirty) > 0 || len(s.newInputs) > 0 || s.rewrite {
+		return s.flushAt
+	}
+	return maxTime(s.flushAt, s.syncAt)
+}
+
+// flush gives what changed to the keeper. What was written is there when we
+// are killed; only a loss of power needs the disk to be waited for, which is
+// done less often. A new generation is told at once: should we be killed, its
+// lines keep their ids.
 func (s *Source) flush() {
-	w := write{sync: !s.urgent || !s.now.Before(s.flushAt) || len(s.draining) > 0}
+	w := write{sync: !s.now.Before(s.syncAt) || len(s.draining) > 0}
 	w.data, w.snapshot = s.records()
 	s.urgent, s.rewrite = false, false
 	s.unsynced = !w.sync && !w.snapshot
 	if !s.unsynced {
-		s.flushAt = s.now.Add(flushEvery)
+		s.syncAt = s.now.Add(syncEvery)
 	}
+	s.flushAt = s.now.Add(writeEvery * time.Duration(1+min(len(w.data)/writeBytes, 9)))
 	s.writing = true
 	s.keeper.writes <- w
 }
@@ -128,7 +145,7 @@ func (s *Source) wrote(err error) {
 	s.writeFailed = err
 	s.fail(err)
 	s.wholesale = true
-	s.flushAt = s.now.Add(retryFlush)
+	s.flushAt, s.syncAt = s.now.Add(retryFlush), s.now
 	s.rewrite = true
 }
 
