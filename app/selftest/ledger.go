@@ -1,6 +1,7 @@
 package selftest
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
@@ -35,6 +36,7 @@ type ledger struct {
 	renamed   int // repeats with another identity
 	corrupted int // records that are no line, or not the line that they say
 	first     string
+	anew      string
 }
 
 func newLedger(seed uint64, streams int) *ledger {
@@ -120,7 +122,9 @@ func (l *ledger) take(p *logs.Poll) error {
 			l.arrived++
 			a.id = id
 		case a.id != id:
-			l.renamed++
+			if l.renamed++; l.anew == "" {
+				l.anew = fmt.Sprintf("line %d of stream %d at %s of %s in %s", number, stream, r.Meta.Pos, r.Meta.File, r.Meta.Path)
+			}
 		}
 		a.seen++
 	}
@@ -152,7 +156,7 @@ func (l *ledger) report(r *Report) {
 		}
 	}
 	r.Arrived, r.Repeated, r.RepeatedAnew = l.arrived, l.records-l.corrupted-l.arrived, l.renamed
-	r.Corrupted, r.FirstCorrupted = l.corrupted, l.first
+	r.Corrupted, r.FirstCorrupted, r.FirstAnew = l.corrupted, l.first, l.anew
 	if r.Written > 0 {
 		r.RaceShare = float64(r.RaceLost) / float64(r.Written)
 	}

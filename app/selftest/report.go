@@ -38,6 +38,7 @@ type Report struct {
 
 	FirstLost      []lineName `json:"first_lost,omitempty"`
 	FirstCorrupted string     `json:"first_corrupted,omitempty"`
+	FirstAnew      string     `json:"first_anew,omitempty"`
 	// AgentFailure says how the agent ended by itself, if it did.
 	AgentFailure string `json:"agent_failure,omitempty"`
 	// Dir is where files, state and the agent's log were left; empty when all
@@ -73,6 +74,9 @@ func (r *Report) Print(w io.Writer) {
 	row("raced", r.RaceLost, fmt.Sprintf("of %d lines written between copy and truncate: %.4f%% of all", r.Raced, 100*r.RaceShare))
 	row("cut unread", r.CutUnread, "removed or truncated on purpose before they were read")
 	fmt.Fprintf(w, "\nall had arrived %.1f s after the last kill\n", r.CatchUp)
+	if r.FirstAnew != "" {
+		fmt.Fprintf(w, "not hidden, the first: %s\n", r.FirstAnew)
+	}
 	if r.AgentFailure != "" {
 		fmt.Fprintf(w, "the agent failed: %s\n", r.AgentFailure)
 	}

@@ -24,7 +24,7 @@ import (
 const (
 	topic = "selftest"
 	// streams is how many folders are written to at once: two of each kind.
-	streams = 16
+	streams = 18
 	// maxWaiting bounds the lines that have not arrived: writers wait then.
 	maxWaiting = 200_000
 	// defaultPatience is for how long, at the end, nothing may arrive before

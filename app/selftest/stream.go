@@ -2,12 +2,15 @@ package selftest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // keep is how many rotated files a stream has.
@@ -42,6 +45,7 @@ var kinds = []struct {
 	{"hardlink", (*stream).hardlink},
 	{"symlink", (*stream).symlink},
 	{"storm", (*stream).storm},
+	{"gzip", (*stream).gzip},
 }
 
 func newStream(number int, dir string, seed uint64, pace time.Duration, l *ledger) *stream {
@@ -209,6 +213,50 @@ func (s *stream) renameLate(ctx context.Context) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// gzip renames, and packs what was renamed the time before.
+func (s *stream) gzip(ctx context.Context) (bool, error) {
+	packed := func(i int) string { return rotated(i) + ".gz" }
+	if _, ok := s.held[packed(keep)]; ok {
+		if !s.spare(ctx, packed(keep), 0) {
+			return false, nil
+		}
+		if err := os.Remove(s.path(packed(keep))); err != nil {
+			return false, err
+		}
+	}
+	for i := keep - 1; i > 1; i-- {
+		if err := s.move(packed(i), packed(i+1)); err != nil {
+			return false, err
+		}
+	}
+	if _, ok := s.held[rotated(1)]; ok {
+		if err := s.pack(rotated(1), packed(2)); err != nil {
+			return false, err
+		}
+	}
+	return true, s.move(live, rotated(1))
+}
+
+// pack does what the program gzip does.
+func (s *stream) pack(from, to string) error {
+	text, err := os.ReadFile(s.path(from))
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(s.path(to), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	z := gzip.NewWriter(out)
+	_, err = z.Write(text)
+	if err := errors.Join(err, z.Close(), out.Close()); err != nil {
+		return err
+	}
+	s.held[to] = s.held[from]
+	delete(s.held, from)
+	return os.Remove(s.path(from))
 }
 
 // storm renames several times with hardly anything between.

@@ -138,7 +138,10 @@ func (s *Source) awaitPacked(f *file) {
 	if st.size != f.packed.raw || st.mtime != f.mtime {
 		f.packed.raw, f.mtime, f.changed = st.size, st.mtime, s.now
 		f.packed.look = look{}
-		return
+		// It may have been quiet before it was seen.
+		if at := time.Unix(0, st.ctime); at.Before(s.now) {
+			f.changed = at
+		}
 	}
 	if s.now.Sub(f.changed) < wait || st.size == 0 || f.packed.look.begun {
 		return // begun: it was incomplete, and did not grow since

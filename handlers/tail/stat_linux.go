@@ -7,6 +7,7 @@ type stat struct {
 	inode
 	size  int64
 	mtime int64 // nanoseconds
+	ctime int64 // the same, of any change
 	mode  uint32
 	links uint64
 }
@@ -19,6 +20,7 @@ func statOf(st *unix.Stat_t) stat {
 		inode: inode{uint64(st.Dev), st.Ino},
 		size:  st.Size,
 		mtime: st.Mtim.Nano(),
+		ctime: st.Ctim.Nano(),
 		mode:  st.Mode,
 		links: uint64(st.Nlink),
 	}
