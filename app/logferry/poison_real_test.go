@@ -80,7 +80,7 @@ transfer: {routes: [{name: a, topics: [%[1]s], index: %[1]s, group: %[1]s, poiso
 	require.Len(t, configs, 1)
 	for _, c := range configs[0].Configs {
 		if c.Key == "cleanup.policy" {
-			require.Contains(t, c.MaybeValue(), "compact", "the queue keeps what is not answered")
+			require.Equal(t, "compact,delete", c.MaybeValue())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill"
@@ -167,8 +168,12 @@ func (letterMarshaler) Marshal(topic string, msg *message.Message) (*sarama.Prod
 	return m, nil
 }
 
-// EnsurePoisonTopic makes topic, compacted and with room for the largest line,
-// unless it is there. A topic that is there stays as it is, and settings that
+// letterDays is how long a letter waits for somebody: four times as long as Kafka
+// keeps records unless told otherwise, so that a letter outlives its record.
+const letterDays = 30
+
+// EnsurePoisonTopic makes topic, compacted, with a retention of 30 days and with
+// room for the largest line, unless it is there. A topic that is there stays as it is, and settings that
 // the broker does not know are left out.
 func EnsurePoisonTopic(ctx context.Context, cfg config.Kafka, topic string) error {
 	cl, err := NewClient(cfg)
@@ -185,7 +190,11 @@ func EnsurePoisonTopic(ctx context.Context, cfg config.Kafka, topic string) erro
 		return nil
 	}
 	for _, settings := range []map[string]*string{
-		{"cleanup.policy": kadm.StringPtr("compact"), "max.message.bytes": kadm.StringPtr(fmt.Sprint(letterBytes))},
+		{
+			"cleanup.policy":    kadm.StringPtr("compact,delete"),
+			"retention.ms":      kadm.StringPtr(fmt.Sprint(letterDays * 24 * time.Hour.Milliseconds())),
+			"max.message.bytes": kadm.StringPtr(fmt.Sprint(letterBytes)),
+		},
 		{"cleanup.policy": kadm.StringPtr("compact")},
 		nil,
 	} {

@@ -213,3 +213,40 @@ func TestReaderFindsThatTheEndIsGone(t *testing.T) {
 		require.Zero(t, n, s.Topic)
 	}
 }
+
+func TestReaderReadsWhatCompactionLeaves(t *testing.T) {
+	c, cfg := broker(t)
+	require.NoError(t, EnsurePoisonTopic(context.Background(), cfg, "poison"))
+	cl, err := NewClient(cfg)
+	require.NoError(t, err)
+	defer cl.Close()
+	configs, err := admin(cl).DescribeTopicConfigs(context.Background(), "poison")
+	require.NoError(t, err)
+	got := map[string]string{}
+	for _, c := range configs[0].Configs {
+		got[c.Key] = c.MaybeValue()
+	}
+	require.Equal(t, "compact,delete", got["cleanup.policy"])
+	require.Equal(t, "2592000000", got["retention.ms"])
+	require.Equal(t, "67108864", got["max.message.bytes"])
+
+	setTopic(t, cfg, "poison", "delete.retention.ms", "0")
+	for i := range 20 {
+		put(t, cfg, &kgo.Record{Topic: "poison", Key: fmt.Append(nil, i), Value: []byte("letter")})
+	}
+	for i := range 19 {
+		put(t, cfg, &kgo.Record{Topic: "poison", Key: fmt.Append(nil, i)})
+	}
+	r := NewReader(cfg, nil)
+	spans, err := r.Spans(context.Background(), "poison")
+	require.NoError(t, err)
+	c.Compact()
+	n := 0
+	_, err = r.Read(context.Background(), spans, func(p *logs.Poll) error {
+		n += len(p.Records)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Less(t, n, 39)
+	t.Logf("%d records are left", n)
+}
