@@ -38,6 +38,7 @@ type Agent struct {
 	reporter  *etcd.Reporter // nil without etcd
 	kafka     *waitFor
 	stopping  atomic.Bool
+	progress  progress
 }
 
 // NewAgent makes an agent of a loaded config; path is the file that it came
@@ -136,6 +137,15 @@ func (a *Agent) Ready() error {
 		return fmt.Errorf("waiting for the first config")
 	case !a.kafka.reached.Load():
 		return fmt.Errorf("waiting for %s", a.kafka.name)
+	}
+	for name, chain := range a.router.Stats() {
+		if chain.Waiting > 0 {
+			return fmt.Errorf("input %q waits: %s", name, chain.LastError)
+		}
+	}
+	t := a.source.Stats()
+	if d := a.progress.stuck(t.Batches, t.Messages > 0); d > 0 {
+		return fmt.Errorf("%s has acknowledged nothing for %s", a.kafka.name, d)
 	}
 	return nil
 }

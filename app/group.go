@@ -73,22 +73,31 @@ func (g *group) untilDone(ctx context.Context) {
 // supervisors send it to the process and to its group.
 const sameSignal = 300 * time.Millisecond
 
-// WithSignals returns a context that ends at the first SIGTERM or SIGINT. The
-// second one ends the process at once.
-func WithSignals(log *slog.Logger) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
+// WithSignals returns a context that ends at the first SIGTERM or SIGINT; its
+// cause names the signal. The second one ends the process at once. A command
+// calls it before anything else, so that no signal finds the process unready.
+func WithSignals() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	go func() {
 		select {
 		case s := <-signals:
-			log.Info("stopping: what is in flight is settled first; a second signal ends at once", "signal", s.String())
+			cancel(fmt.Errorf("signal %s", s))
 		case <-ctx.Done():
 		}
-		cancel()
 		time.AfterFunc(sameSignal, func() { signal.Stop(signals) })
 	}()
-	return ctx, cancel
+	return ctx, func() { cancel(nil) }
+}
+
+// SayStop tells a person what follows once a signal has come.
+func SayStop(ctx context.Context, log *slog.Logger) {
+	context.AfterFunc(ctx, func() {
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			log.Info("stopping: what is in flight is settled first; a second signal ends at once", "cause", cause)
+		}
+	})
 }
 
 // stallAfter is how long a shutdown waits for a sink that settles nothing at

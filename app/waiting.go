@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +22,7 @@ type waitFor struct {
 const (
 	pingTimeout  = 5 * time.Second
 	firstPing    = 250 * time.Millisecond
-	slowestPing  = 5 * time.Second
+	slowestPing  = time.Second
 	patienceOnce = 2 // pings that may fail before it is said: servers often start together
 )
 
@@ -76,4 +77,30 @@ func whenReady(ctx context.Context, services []Service, f func()) error {
 			return nil
 		}
 	}
+}
+
+// standstill is how long work may be in flight without any of it settling
+// before a service no longer counts as ready.
+const standstill = 10 * time.Second
+
+// progress notices that nothing settles. Whoever asks for readiness is its
+// clock.
+type progress struct {
+	mu      sync.Mutex
+	settled uint64
+	since   time.Time
+}
+
+// stuck says for how long work has been in flight without any settling; 0 when
+// it is not in flight or moves.
+func (p *progress) stuck(settled uint64, inFlight bool) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); !inFlight || settled != p.settled || p.since.IsZero() {
+		p.settled, p.since = settled, now
+	}
+	if d := time.Since(p.since); d > standstill {
+		return d.Round(time.Second)
+	}
+	return 0
 }

@@ -45,16 +45,24 @@ type Etcd struct {
 	endpoint string
 	running  *atomic.Bool       // what it logs is worth reading
 	cutOff   context.CancelFunc // ends the streams of clients
+	unlock   func()
 }
 
 // StartEtcd starts etcd on o.Dir and returns when it takes writes. What it logs
-// from warning upwards goes to o.Logger.
-func StartEtcd(o EtcdOptions) (*Etcd, error) {
-	addr, err := FreeAddr(o.Addr, false)
+// from warning upwards goes to o.Logger. A folder that another process uses is
+// an error at once; etcd itself would wait for ever.
+func StartEtcd(o EtcdOptions) (e *Etcd, err error) {
+	unlock, err := lockDir(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
+	addr, err := FreeAddr(o.Addr, false)
+	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
 	if err := os.Chmod(o.Dir, 0o700); err != nil {
@@ -76,7 +84,7 @@ func StartEtcd(o EtcdOptions) (*Etcd, error) {
 	select {
 	case <-server.Server.ReadyNotify():
 		running.Store(true)
-		return &Etcd{server: server, endpoint: addr, running: running, cutOff: cutOff}, nil
+		return &Etcd{server: server, endpoint: addr, running: running, cutOff: cutOff, unlock: unlock}, nil
 	case err = <-server.Err():
 	case <-server.Server.StopNotify():
 		err = fmt.Errorf("it stopped by itself")
@@ -97,6 +105,7 @@ func (e *Etcd) Close() error {
 	e.running.Store(false)
 	e.cutOff()
 	e.server.Close()
+	e.unlock()
 	return nil
 }
 

@@ -59,7 +59,7 @@ func (t *tool) open(cmd *cobra.Command) (context.Context, context.CancelFunc, *c
 		return nil, nil, nil, nil, err
 	}
 	log := app.NewLogger(cmd.ErrOrStderr(), config.Log{Level: "warn", Format: c.Log.Format})
-	ctx, cancel := app.WithSignals(log)
+	ctx, cancel := app.WithSignals()
 	if c, err = app.CurrentTransfer(ctx, c, log); err != nil {
 		cancel()
 		return nil, nil, nil, nil, err

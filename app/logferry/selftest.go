@@ -69,7 +69,7 @@ in a minute, and removed when all was well.`,
 				}
 				defer fmt.Fprintln(os.Stderr)
 			}
-			ctx, cancel := app.WithSignals(o.Logger)
+			ctx, cancel := app.WithSignals()
 			defer cancel()
 			report, err := selftest.Agent(ctx, o)
 			if err != nil {

@@ -41,6 +41,8 @@ func newService(name, short string, make func(*config.Config, string, *slog.Logg
 			if path == "" {
 				return usage(cmd, errors.New("--config FILE is needed"))
 			}
+			ctx, cancel := app.WithSignals()
+			defer cancel()
 			c, err := config.Load(path)
 			if err != nil {
 				return err
@@ -55,8 +57,7 @@ func newService(name, short string, make func(*config.Config, string, *slog.Logg
 				return err
 			}
 			app.TrimStartup()
-			ctx, cancel := app.WithSignals(log)
-			defer cancel()
+			app.SayStop(ctx, log)
 			return app.RunWithAdmin(ctx, s.Run, admin)
 		},
 	}

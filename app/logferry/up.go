@@ -48,8 +48,9 @@ once. All state is kept in --dir: a second start goes on where the first stopped
 			o.Globs = args
 			o.Logger = app.NewLogger(cmd.ErrOrStderr(), o.Log)
 			o.Ready = func(a app.Addresses) { printAddresses(cmd.OutOrStdout(), output, o, a) }
-			ctx, cancel := app.WithSignals(o.Logger)
+			ctx, cancel := app.WithSignals()
 			defer cancel()
+			app.SayStop(ctx, o.Logger)
 			return app.Up(ctx, o)
 		},
 	}

@@ -85,3 +85,12 @@ func TestUpSurvivesKills(t *testing.T) {
 	require.Equal(t, total, rows, "all there after an orderly restart")
 	require.Equal(t, 0, p.stop())
 }
+
+func TestASecondUpOnTheSameDirSaysSo(t *testing.T) {
+	dir := t.TempDir()
+	p := up(t, dir)
+	_, errs, status := run(t, dir, "up", "--dir", "state", "--etcd-port", "0", "--kafka-port", "0", "--console-port", "0")
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "in use by another process")
+	require.Equal(t, 0, p.stop())
+}
