@@ -39,6 +39,7 @@ type Transfer struct {
 	kafka         *waitFor
 	elasticsearch *waitFor
 	stopping      atomic.Bool
+	progress      progress
 }
 
 // NewTransfer makes a transfer of a loaded config; path is the file that it
@@ -129,6 +130,21 @@ func (t *Transfer) Ready() error {
 		return fmt.Errorf("waiting for %s", t.kafka.name)
 	case !t.elasticsearch.reached.Load():
 		return fmt.Errorf("waiting for %s", t.elasticsearch.name)
+	}
+	var settled uint64
+	inFlight := false
+	for name, r := range t.router.Stats() {
+		switch {
+		case r.Bulker.Held != "":
+			return fmt.Errorf("route %q waits: %s", name, r.Bulker.Held)
+		case r.Chain.Breaker != "closed":
+			return fmt.Errorf("route %q waits, its breaker is %s: %s", name, r.Chain.Breaker, r.Chain.LastError)
+		}
+		settled += r.Chain.Items
+		inFlight = inFlight || r.Subscriber.InFlight > 0
+	}
+	if d := t.progress.stuck(settled, inFlight); d > 0 {
+		return fmt.Errorf("nothing has settled for %s", d)
 	}
 	return nil
 }
