@@ -30,7 +30,8 @@ type Input struct {
 	Key string `yaml:"key" default:"file" enum:"file node none"`
 	// StartAt is where a file begins that was first seen when this input had no checkpoint.
 	StartAt string `yaml:"start_at" default:"beginning" enum:"beginning end"`
-	// MaxLineBytes is the most that one record holds of a line.
+	// MaxLineBytes is the most that one record holds of a line. Up to 1MiB it is 1,000,000 bytes
+	// at most, since brokers as they come take 1,048,588 with key, headers and compression.
 	MaxLineBytes Size `yaml:"max_line_bytes" default:"1MiB" min:"64B" max:"64MiB"`
 	// OnLongLine says what becomes of a longer line: several records, or one with its end cut off.
 	OnLongLine string `yaml:"on_long_line" default:"split" enum:"split truncate"`

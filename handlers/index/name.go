@@ -13,10 +13,11 @@ import (
 // maxNameLength is Elasticsearch's limit in bytes.
 const maxNameLength = 255
 
-// A line's own date may name an index this far from the record's time, so that
-// wrong clocks cannot fill the cluster with indices.
+// A line's own date may name an index this far from the record's time: three
+// years back, for files of the past, and a day ahead. Dates of other ages, as of
+// wrong clocks, cannot fill the cluster with indices.
 const (
-	oldestDay = 7 * 24 * time.Hour
+	oldestDay = 3 * 366 * 24 * time.Hour
 	newestDay = 24 * time.Hour
 )
 

@@ -124,11 +124,21 @@ func matchSegs(segs []segment, names []string) bool {
 	return len(names) == 0
 }
 
+// Brokers as they come take record batches of 1,048,588 bytes: a part of
+// 1,000,000 leaves room for key, headers and what compression may add.
+const (
+	defaultMaxLine = 1 << 20
+	brokerMaxLine  = 1_000_000
+)
+
 // limits returns the bounds of a turn at a file of this input.
 func (in *input) limits() limits {
 	maxLine := int(in.cfg.MaxLineBytes)
 	if maxLine <= 0 {
-		maxLine = 1 << 20
+		maxLine = defaultMaxLine
+	}
+	if maxLine > brokerMaxLine && maxLine <= defaultMaxLine {
+		maxLine = brokerMaxLine
 	}
 	return limits{maxLine: maxLine, truncate: in.cfg.OnLongLine == "truncate", maxLines: maxLines}
 }
