@@ -35,7 +35,7 @@ const (
 	atMostEach = 500 * time.Millisecond
 	// lastWordsEach is the longest time that last words are behind the report,
 	// and sameWordsEach the pause when there is nothing new to say.
-	lastWordsEach = time.Minute
+	lastWordsEach = aliveFor
 	sameWordsEach = 10 * time.Minute
 	lastWordsFor  = 7 * 24 * time.Hour
 	// goodbye bounds how long a stop waits for last words.
