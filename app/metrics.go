@@ -93,6 +93,7 @@ func (t *Transfer) Collect(out chan<- prometheus.Metric) {
 		counter(s, "stored_documents_total", "Documents stored.", r.Bulker.Stored)
 		counter(s, "conflict_documents_total", "Documents that were stored before.", r.Bulker.Conflicts)
 		counter(s, "refused_documents_total", "Documents refused for their own sake.", r.Bulker.Refused)
+		counter(s, "rescued_documents_total", "Refused documents that were stored in another form.", r.Bulker.Rescued)
 		counter(s, "retried_documents_total", "Documents that had to wait.", r.Bulker.Retried)
 		counter(s, "requests_total", "Requests sent.", r.Bulker.Requests)
 		counter(s, "sent_bytes_total", "Bytes of requests, compressed.", r.Bulker.Bytes)

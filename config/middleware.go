@@ -44,8 +44,10 @@ type Poison struct {
 	MaxRatio float64 `yaml:"max_ratio" default:"0.5" min:"0" max:"1"`
 	// Window is the time that MaxRatio looks back on.
 	Window Duration `yaml:"window" default:"1m" min:"1s"`
-	// OnReject sends a refused record to the poison topic, drops it (counted), or holds the route.
-	OnReject string `yaml:"on_reject" default:"poison" enum:"poison drop hold"`
+	// OnReject sends a refused record to the poison topic; does that and indexes
+	// it with the refused fields as the text of logferry.rescued; drops it
+	// (counted); or holds the route.
+	OnReject string `yaml:"on_reject" default:"poison" enum:"poison rescue drop hold"`
 }
 
 // DefaultPoisonTopic is where refused lines of the agent go, and refused

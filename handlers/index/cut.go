@@ -120,7 +120,7 @@ func (c *cut) conclude() {
 // read takes the verdicts of an answer to documents from to to.
 func (c *cut) read(a *answer, from, to int) {
 	w, v := c.worker, c.verdicts
-	undo := len(v.failures)
+	undo, casualties := len(v.failures), len(w.casualties)
 	var conflicts, refusals int64
 	var shut map[string]*logs.HeldError
 	busy := false
@@ -132,6 +132,9 @@ func (c *cut) read(a *answer, from, to int) {
 			conflicts++
 		case refused:
 			refusals++
+			if w.plan.rescue && it.rescuable() {
+				w.casualties = append(w.casualties, casualty{d, len(v.failures), offender(it.reason)})
+			}
 			v.failures = append(v.failures, failure{d.ask, d.index, it.refusal(w.indexOf(from + i))})
 		case retry:
 			busy = busy || it.busy()
@@ -148,7 +151,7 @@ func (c *cut) read(a *answer, from, to int) {
 		}
 	})
 	if err != nil {
-		v.failures = v.failures[:undo]
+		v.failures, w.casualties = v.failures[:undo], w.casualties[:casualties]
 		c.fail(from, to, fmt.Errorf("post _bulk to %s: %w", a.where, err))
 		return
 	}

@@ -18,6 +18,7 @@ type plan struct {
 	maxBytes int
 	maxWait  time.Duration
 	inFlight int
+	rescue   bool // what is refused is indexed in another form
 }
 
 func newPlan(route config.Route, allowed []string) (*plan, error) {
@@ -26,7 +27,8 @@ func newPlan(route config.Route, allowed []string) (*plan, error) {
 		return nil, fmt.Errorf("route %q: %w", route.Name, err)
 	}
 	p := &plan{route: route, namer: namer, maxDocs: route.Batch.MaxDocs, maxBytes: int(route.Batch.MaxBytes),
-		maxWait: route.Batch.MaxWait.D(), inFlight: route.Batch.InFlight}
+		maxWait: route.Batch.MaxWait.D(), inFlight: route.Batch.InFlight,
+		rescue: route.Poison.OnReject == "rescue"}
 	if p.maxDocs < 1 || p.maxBytes < 1 || p.maxWait < 0 || p.inFlight < 1 || p.inFlight > maxInFlight {
 		return nil, fmt.Errorf("route %q: batch needs max_docs and max_bytes of at least 1, and in_flight from 1 to %d",
 			route.Name, maxInFlight)

@@ -167,3 +167,35 @@ func TestRealDateNamesAndAliases(t *testing.T) {
 	c.index += "-web_log-2026.01.0*"
 	require.Equal(t, 3, c.count())
 }
+
+// TestRealRescue has documents that a real mapping refuses, each for another
+// reason; all are searchable afterwards, in their other form.
+func TestRealRescue(t *testing.T) {
+	c := realCluster(t)
+	client, err := NewClient(config.Elasticsearch{Addresses: []string{c.url}}, nil)
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	c.call("PUT", "/"+c.index, `{"mappings":{"properties":{"code":{"type":"long"},"ip":{"type":"ip"},"obj":{"properties":{"x":{"type":"long"}}},
+		"text":{"type":"keyword"},"strict":{"dynamic":"strict","properties":{"a":{"type":"long"}}}}}}`)
+	route := testRoute()
+	route.Index = c.index
+	route.Poison.OnReject, route.Poison.MaxRatio = "rescue", 1
+	b := startBulker(t, client, route)
+	lines := []string{
+		`{"message":"a","code":"ok"}`, `{"message":"b","ip":"nowhere"}`, `{"message":"c","obj":5}`, `{"message":"d","code":{"y":1}}`,
+		`{"message":"e","strict":{"a":1,"new":2}}`, `{"message":"f","text":"` + strings.Repeat("x", 40_000) + `"}`,
+		`{"message":"g","text":{"sub":1}}`, `{"message":"h","code":"ok","ip":"nowhere"}`, `{"message":"i","":1}`, `{"message":"j","_id":"x"}`,
+		`{"message":"k","dup":1,"dup":2}`, `{"message":"l","obj":{"x":"z"},"tags":["own"]}`, `{"message":"m","code.x":1}`,
+	}
+	p := makePoll(lines...)
+	require.Equal(t, map[logs.Kind]int{logs.Permanent: len(lines)}, verdictsOf(index(t, b, p)))
+	require.Equal(t, int64(len(lines)), b.Stats().Rescued)
+	require.Equal(t, len(lines), c.count())
+	c.call("POST", "/"+c.index+"/_refresh", "")
+	found := c.call("POST", "/"+c.index+"/_search?size=100", `{"query":{"bool":{"must":[{"match":{"tags":"logferry.rescued"}},{"exists":{"field":"logferry.rescued"}}]}}}`)
+	require.Len(t, found["hits"].(map[string]any)["hits"], len(lines))
+	hits := c.call("POST", "/"+c.index+"/_search?size=100", `{"query":{"match":{"logferry.rescued":"nowhere"}}}`)
+	require.Len(t, hits["hits"].(map[string]any)["hits"], 2, "what was moved can be searched")
+	require.Error(t, index(t, b, p))
+	require.Equal(t, len(lines), c.count())
+}

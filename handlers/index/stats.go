@@ -19,6 +19,8 @@ type Stats struct {
 	// and Retried each time a document was not taken and had to wait, whether
 	// its caller tries again or not.
 	Stored, Conflicts, Refused, Retried int64
+	// Rescued counts refused documents that are searchable in another form.
+	Rescued int64
 	// Requests counts _bulk requests, Bytes what they sent, compressed.
 	Requests, Bytes int64
 	// Queued is the number of records that no request has yet, InFlight the
@@ -60,6 +62,7 @@ type fault struct {
 // counters are written by the bulker and its workers.
 type counters struct {
 	stored, conflicts, refused, retried atomic.Int64
+	rescued                             atomic.Int64
 	requests, bytes                     atomic.Int64
 	queued, inFlight                    atomic.Int64
 	latency                             atomic.Int64 // nanoseconds
@@ -93,6 +96,7 @@ func (b *Bulker) Stats() Stats {
 	c := &b.stats
 	s := Stats{
 		Stored: c.stored.Load(), Conflicts: c.conflicts.Load(), Refused: c.refused.Load(), Retried: c.retried.Load(),
+		Rescued:  c.rescued.Load(),
 		Requests: c.requests.Load(), Bytes: c.bytes.Load(),
 		Queued: c.queued.Load(), InFlight: c.inFlight.Load(),
 		Latency: time.Duration(c.latency.Load()),

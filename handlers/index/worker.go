@@ -40,7 +40,10 @@ type worker struct {
 
 	body []byte
 	docs []documentAt
-	x    exchange
+	// casualties are documents that were refused and are to be rescued.
+	casualties []casualty
+
+	x exchange
 	// spoiled says that the transport may still read the body.
 	spoiled bool
 }
@@ -75,6 +78,7 @@ func (w *worker) work(ctx context.Context, r *request) {
 		w.segment(ctx, &r.segments[i], &r.verdicts)
 	}
 	w.flush(ctx, &r.verdicts, len(w.docs))
+	w.rescue(ctx, &r.verdicts)
 	w.rest()
 }
 
@@ -163,6 +167,8 @@ func (w *worker) flush(ctx context.Context, v *verdicts, n int) {
 func (w *worker) rest() {
 	w.client, w.stats, w.gate = nil, nil, nil
 	clear(w.docs[:cap(w.docs)])
+	clear(w.casualties[:cap(w.casualties)])
+	w.casualties = w.casualties[:0] // a rescue's own are given up
 	if cap(w.body) > 2*w.plan.maxBytes+1<<20 {
 		w.body = nil
 	}
