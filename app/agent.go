@@ -53,6 +53,9 @@ func NewAgent(c *config.Config, path string, log *slog.Logger) (*Agent, error) {
 		Dir:              c.DataDir,
 		AllowedPaths:     c.Agent.AllowedPaths,
 		MaxInFlightBytes: int64(c.Agent.MaxInFlightBytes),
+		MaxOpenFiles:     c.Agent.MaxOpenFiles,
+		MaxHeldBytes:     int64(c.Agent.MaxHeldBytes),
+		MaxHeldTime:      c.Agent.MaxHeldTime.D(),
 		Logger:           log,
 	})
 	if err != nil {

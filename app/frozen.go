@@ -25,6 +25,9 @@ func frozen(a, b *config.Config) []string {
 		{"elasticsearch", a.Elasticsearch, b.Elasticsearch},
 		{"agent.allowed_paths", a.Agent.AllowedPaths, b.Agent.AllowedPaths},
 		{"agent.max_in_flight_bytes", a.Agent.MaxInFlightBytes, b.Agent.MaxInFlightBytes},
+		{"agent.max_open_files", a.Agent.MaxOpenFiles, b.Agent.MaxOpenFiles},
+		{"agent.max_held_bytes", a.Agent.MaxHeldBytes, b.Agent.MaxHeldBytes},
+		{"agent.max_held_time", a.Agent.MaxHeldTime, b.Agent.MaxHeldTime},
 		{"transfer.max_in_flight_bytes", a.Transfer.MaxInFlightBytes, b.Transfer.MaxInFlightBytes},
 	} {
 		if !reflect.DeepEqual(k.a, k.b) {

@@ -9,6 +9,15 @@ type Agent struct {
 	AllowedTopics []string `yaml:"allowed_topics" local:"true" default:"*"`
 	// MaxInFlightBytes bounds what was read and is not acknowledged yet, over all inputs.
 	MaxInFlightBytes Size `yaml:"max_in_flight_bytes" local:"true" default:"64MiB" min:"1MiB"`
+	// MaxOpenFiles is how many files are held open at once; those that were quiet for longest are
+	// closed first, and opened again. 0: half of the process's limit.
+	MaxOpenFiles int `yaml:"max_open_files" local:"true" default:"0" min:"0"`
+	// MaxHeldBytes and MaxHeldTime bound what deleted files, read through a handle because Kafka does
+	// not take their lines fast enough, may keep of the disk, and for how long. Beyond, the oldest is
+	// let go; what is lost of it is logged and counted.
+	MaxHeldBytes Size `yaml:"max_held_bytes" local:"true" default:"1GiB" min:"0B"`
+	// MaxHeldTime is the same as a time.
+	MaxHeldTime Duration `yaml:"max_held_time" local:"true" default:"1h" min:"0s"`
 	// Inputs are the files to read.
 	Inputs []Input `yaml:"inputs"`
 }

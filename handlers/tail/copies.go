@@ -327,9 +327,7 @@ func (s *Source) checkSuspects() {
 		o.orphan = false
 		s.dropHead(o)
 		if o.lost > 0 {
-			s.tally.LostBytes += uint64(o.lost)
-			s.log.Warn("bytes were cut off before they were read", "path", o.path, "file", o.key(),
-				"from", o.read.pos, "to", o.read.pos+o.lost, "bytes", o.lost)
+			s.lostRange(o, "they were cut off before they were read", o.lost)
 		}
 		s.forget(o)
 	}

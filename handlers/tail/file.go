@@ -56,6 +56,8 @@ type file struct {
 	orphan  bool // it was cut off, and waits for its copy
 
 	packed  *packed // nil for a file that is read as it is
+	onDisk  int64   // of a deleted file, as it was last held against the limit
+	nuls    int64   // bytes that a writer which goes on behind a cut leaves out
 	lost    int64   // bytes cut off before they were read
 	marks   *marks  // where the last batches ended
 	indexed prefix  // in the source's index of heads

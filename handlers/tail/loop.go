@@ -101,7 +101,7 @@ func (st *state) init(s *Source, c *checkpoint) {
 		said:      map[string]bool{},
 		idle:      readers,
 		keeper:    c.keeper,
-		maxOpen:   openLimit(),
+		maxOpen:   s.o.MaxOpenFiles,
 		wholesale: true,
 		lost:      c.lost,
 		now:       time.Now(),

@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -261,7 +262,7 @@ func TestUnpackerReadsAnywhere(t *testing.T) {
 		}
 		b := make([]byte, rnd.IntN(100_000))
 		n, err := u.readAt(b, pos)
-		for err == errUnpacking {
+		for errors.Is(err, errUnpacking) {
 			n, err = u.readAt(b, pos)
 		}
 		require.NoError(t, err)

@@ -7,13 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// holdBytes and holdTime bound what deleted files may hold of a disk
-	// for us while nobody takes their lines.
-	holdBytes = 1 << 30
-	holdTime  = time.Hour
-)
-
 // settleNames follows up on what a scan saw: files that are called otherwise
 // now, and files that no name is left of.
 func (s *Source) settleNames() {
@@ -171,7 +164,6 @@ func (s *Source) adopt() {
 // for rotate_wait.
 func (s *Source) checkGone() {
 	pause := time.Second
-	var kept int64
 	for f := range s.gone {
 		wait := f.in.cfg.RotateWait.D()
 		pause = min(pause, max(wait/4, 5*time.Millisecond))
@@ -184,17 +176,10 @@ func (s *Source) checkGone() {
 			continue
 		}
 		f.deleted = st.links == 0
-		onDisk := st.size
 		st = f.of(st)
 		if f.packed == nil && (st.size != f.size || st.mtime != f.mtime) {
 			f.changed = s.now
 			s.nudge(f)
-		}
-		switch {
-		case f.deleted && s.now.Sub(f.lostAt) > holdTime && st.size > f.read.pos:
-			s.letGo(f, st.size)
-		case f.deleted:
-			kept += onDisk
 		}
 		if !f.gone || !f.idle() || s.now.Sub(f.changed) < wait {
 			continue
@@ -209,25 +194,8 @@ func (s *Source) checkGone() {
 			s.end(f)
 		}
 	}
-	for f := range s.gone {
-		if kept <= holdBytes {
-			break
-		}
-		if f.deleted && !f.busy && f.unread() > 0 {
-			kept -= f.size
-			s.letGo(f, f.size)
-		}
-	}
+	s.relieve()
 	s.goneAt = s.now.Add(pause)
-}
-
-// letGo gives up what was not read of a deleted file, and says what is lost.
-func (s *Source) letGo(f *file, size int64) {
-	lost := size - f.read.pos
-	s.log.Error("deleted file could not be read in time, letting it go",
-		"path", f.path, "file", f.key(), "from", f.read.pos, "to", size, "bytes", lost)
-	s.tally.LostBytes += uint64(lost)
-	s.end(f)
 }
 
 // end stops following a file that will give nothing more.
@@ -301,7 +269,7 @@ const (
 
 // beginAgain follows the same inode as a new generation, from its start.
 func (s *Source) beginAgain(f *file, why reason) *file {
-	g := &file{in: f.in, fd: -1, size: -1, checked: true, entry: entry{
+	g := &file{in: f.in, fd: -1, size: -1, checked: true, nuls: f.read.pos, entry: entry{
 		name: f.name, gen: f.gen + 1, inode: f.inode, born: f.born, path: f.path,
 	}}
 	if own := s.nameFor(f.inode, f.born); own != f.name {

@@ -82,7 +82,7 @@ func (s *Source) dispatchOne() bool {
 		s.turns <- &turn{
 			file: f, in: in, fd: f.fd, from: f.read, before: f.before, dry: f.dry, head: f.head,
 			rules: in.rules, lim: lim, chunk: room, last: f.last || f.packed != nil, quiet: f.quiet, cost: cost,
-			packed: f.packed,
+			packed: f.packed, nuls: f.nuls,
 		}
 		return true
 	}
@@ -160,6 +160,10 @@ func (s *Source) turnEnded(t *turn) {
 	switch t.verdict {
 	case handOut:
 		f.read, f.before = t.to, t.after
+		if t.hole > 0 {
+			s.tally.SkippedBytes += uint64(t.hole)
+			s.log.Info("file begins with a hole, which is passed over", "path", f.path, "file", f.key(), "bytes", t.hole)
+		}
 		if f.marks == nil {
 			f.marks = &marks{}
 		}

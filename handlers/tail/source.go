@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -29,6 +30,13 @@ type Options struct {
 	AllowedPaths []string
 	// MaxInFlightBytes bounds what was read and is not settled. Default 64 MiB.
 	MaxInFlightBytes int64
+	// MaxOpenFiles is how many files may be open at once. Default half of
+	// the process's limit.
+	MaxOpenFiles int
+	// MaxHeldBytes and MaxHeldTime bound what deleted files that are still
+	// read may keep of the disk, and for how long. Default 1 GiB and 1 h.
+	MaxHeldBytes int64
+	MaxHeldTime  time.Duration
 	// Logger is told what people should know. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -74,6 +82,15 @@ var _ message.Subscriber = (*Source)(nil)
 func New(o Options) (*Source, error) {
 	if o.MaxInFlightBytes <= 0 {
 		o.MaxInFlightBytes = 64 << 20
+	}
+	if o.MaxOpenFiles <= 0 {
+		o.MaxOpenFiles = openLimit()
+	}
+	if o.MaxHeldBytes <= 0 {
+		o.MaxHeldBytes = 1 << 30
+	}
+	if o.MaxHeldTime <= 0 {
+		o.MaxHeldTime = time.Hour
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

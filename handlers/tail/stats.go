@@ -26,7 +26,10 @@ type Stats struct {
 	Copies                         uint64 // copies of truncated or packed files that were read on
 	Unpacked                       uint64 // packed files whose content was recognised or is read
 	Rotations                      uint64 // names changed or lost
-	LostBytes                      uint64 // known to be cut off before they were read
+	LostBytes                      uint64 // known to be cut off or deleted before they were read
+	LostRanges                     uint64 // the number of ranges that these were in
+	HeldBytes                      int64  // size of deleted files that are still read
+	SkippedBytes                   uint64 // holes at the beginning of files
 	ReadErrors                     uint64
 
 	Scans            uint64

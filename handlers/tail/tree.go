@@ -56,7 +56,6 @@ type name struct {
 	path   string
 	inputs []*input // that ask for a file of this name, the first one has it
 	states []step   // where patterns go on if it is a folder
-	kind   byte
 	ino    uint64
 	seq    uint32
 	file   *file

@@ -40,6 +40,7 @@ type turn struct {
 	last   bool  // nothing will follow what is there
 	quiet  int64 // nothing came for long enough since the file had this size
 	cost   int64
+	nuls   int64   // as many NULs at the beginning are a hole
 	packed *packed // nil for a file that is read as it is
 
 	verdict verdict
@@ -54,6 +55,7 @@ type turn struct {
 	more    bool   // another turn would find more
 	cutUp   bool   // what is behind to was looked at,
 	open    bool   // and it is an event that may go on
+	hole    int64  // bytes of a hole that was passed over
 	read    time.Time
 }
 
@@ -127,6 +129,9 @@ func (t *turn) run(b *buffers, first []byte) {
 	default:
 		if pos == 0 { // what is here now is the file
 			t.head = prefixOf(buf.bytes[k:got])
+			if got > 0 && buf.bytes[0] == 0 && t.packed == nil && t.skipHole(b, buf) {
+				break
+			}
 		}
 		t.cut(buf, k, got, n < unread, ended)
 	}

@@ -74,7 +74,7 @@ func (u *unpacker) rewind() error {
 func (u *unpacker) next(b []byte) (int, error) {
 	n, err := io.ReadFull(u.zip, b)
 	u.pos += int64(n)
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) && u.ended() {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && u.ended() {
 		err = nil
 	}
 	return n, packedError(err)
@@ -85,12 +85,12 @@ func (u *unpacker) next(b []byte) (int, error) {
 func (u *unpacker) ended() bool {
 	var b [1]byte
 	n, err := u.zip.Read(b[:])
-	return n == 0 && err == io.EOF
+	return n == 0 && errors.Is(err, io.EOF)
 }
 
 // packedError names what is meant by the errors of a packed file's end.
 func packedError(err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errIncomplete
 	}
 	return err
