@@ -5,16 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/config/etcd"
 )
-
-// currentTimeout is how long a command waits for etcd.
-const currentTimeout = 5 * time.Second
 
 // CurrentTransfer returns c with the routes that a transfer of c would run with
 // now: those of etcd's live documents, when c names an etcd. When that does not
@@ -42,9 +38,10 @@ func CurrentTransfer(ctx context.Context, c *config.Config, log *slog.Logger) (*
 	return current, nil
 }
 
-// readOnce follows etcd until it has read the documents.
+// readOnce follows etcd until it has read the documents, for as long as the start
+// of a service would wait for them.
 func readOnce(parent context.Context, c *config.Config) (etcd.Snapshot, error) {
-	ctx, cancel := context.WithTimeout(parent, currentTimeout)
+	ctx, cancel := context.WithTimeout(parent, firstSnapshot)
 	defer cancel()
 	changed := make(nudges, 1)
 	watcher, err := etcd.New(*c.Etcd, c.TransferKeys(), changed, slog.New(slog.DiscardHandler))
@@ -60,7 +57,7 @@ func readOnce(parent context.Context, c *config.Config) (etcd.Snapshot, error) {
 		snapshot, _ := watcher.Snapshot()
 		return snapshot, nil
 	case <-ctx.Done():
-		return etcd.Snapshot{}, fmt.Errorf("no answer within %s: %s", currentTimeout, watcher.Stats().LastError)
+		return etcd.Snapshot{}, fmt.Errorf("no answer within %s: %s", firstSnapshot, watcher.Stats().LastError)
 	}
 }
 

@@ -2,5 +2,9 @@
 
 package main
 
-// mostMiB is what a command may take.
-const mostMiB = 160
+const (
+	// manyLetters are 120 MB of values.
+	manyLetters = 200_000
+	// mostMiB is what a command may take to read them.
+	mostMiB = 160
+)
