@@ -33,6 +33,7 @@ type Transfer struct {
 	config        *config.Config
 	log           *slog.Logger
 	letters       message.Publisher
+	member        *member
 	router        *router.Transfer
 	live          *live
 	reporter      *etcd.Reporter // nil without etcd
@@ -55,6 +56,7 @@ func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, er
 	if t.letters, err = kafka.NewLetterPublisher(c.Kafka, log); err != nil {
 		return nil, err
 	}
+	t.member = openMember(c.DataDir, log)
 	t.router = router.NewTransfer(router.TransferOptions{
 		Kafka:            c.Kafka,
 		Client:           client,
@@ -63,6 +65,7 @@ func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, er
 		AllowedIndices:   c.Elasticsearch.AllowedIndices,
 		MaxInFlightBytes: int64(c.Transfer.MaxInFlightBytes),
 		DrainTimeout:     c.ShutdownTimeout.D(),
+		Member:           t.member.name,
 		Logger:           log,
 	})
 	if t.live, err = newLive(c, liveOptions{"transfer", path, c.TransferKeys, t.apply, log}); err != nil {
@@ -117,6 +120,7 @@ func (t *Transfer) close() {
 	if err := t.letters.Close(); err != nil {
 		t.log.Warn("close publisher", "error", err)
 	}
+	t.member.close()
 }
 
 // Ready implements Service.

@@ -2,6 +2,9 @@ package router
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -31,6 +34,7 @@ type route struct {
 	bulker     *index.Bulker
 	chain      *middleware.Chain
 	subscriber atomic.Pointer[kafka.Subscriber] // of the current run
+	nameless   bool                             // owned by run
 }
 
 func newRoute(c config.Route, poison []string, o *TransferOptions, m memory) (*route, error) {
@@ -83,11 +87,12 @@ func (r *route) update(ctx context.Context, c config.Route) error {
 // it and is stopped after it.
 func (r *route) run(ctx context.Context) error {
 	sub, err := kafka.NewSubscriber(r.options.Kafka, kafka.SubscriberOptions{
-		Topics:  r.topics,
-		Exclude: r.exclude,
-		Group:   r.group,
-		Budget:  r.budget,
-		Logger:  r.log,
+		Topics:   r.topics,
+		Exclude:  r.exclude,
+		Group:    r.group,
+		Instance: r.instance(),
+		Budget:   r.budget,
+		Logger:   r.log,
 	})
 	if err != nil {
 		return err
@@ -103,7 +108,27 @@ func (r *route) run(ctx context.Context) error {
 		handle:     index.NewHandler(r.bulker).Handle,
 		log:        r.log,
 	}
-	return p.run(ctx)
+	err = p.run(ctx)
+	if err == nil && sub.Fenced() {
+		r.nameless = true
+		return errFenced
+	}
+	return err
+}
+
+var errFenced = errors.New("another transfer has a copy of this one's data_dir: going on without a place of its own in the group")
+
+// instance is the route's name in its group. The topics are in it since a
+// member that takes its place back is not asked what it reads now.
+func (r *route) instance() string {
+	if r.options.Member == "" || r.nameless {
+		return ""
+	}
+	h := fnv.New64a()
+	for _, s := range append([]string{r.name}, r.topics...) {
+		h.Write(append([]byte(s), 0))
+	}
+	return fmt.Sprintf("%s-%016x", r.options.Member, h.Sum64())
 }
 
 // drain stops polling and waits until what is in flight has settled.

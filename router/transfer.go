@@ -32,7 +32,10 @@ type TransferOptions struct {
 	// DrainTimeout is how long a removed or changed route may settle what is
 	// in flight.
 	DrainTimeout time.Duration
-	Logger       *slog.Logger
+	// Member sets this process apart from all others and is the same after a
+	// restart, or is empty; see [kafka.SubscriberOptions].Instance.
+	Member string
+	Logger *slog.Logger
 }
 
 const defaultInFlight = 256 << 20

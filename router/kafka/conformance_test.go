@@ -15,14 +15,15 @@ import (
 
 // TestPubSub is Watermill's own suite, with one record a message, the only way
 // in which a transport that regroups messages keeps their count. Not claimed:
-// exactly once, since a rebalance may repeat what was in flight. Not run:
-// TestReconnect, which restarts a server by a command.
+// exactly once, since a rebalance may repeat what was in flight. TestReconnect
+// needs a broker that a command restarts, and runs against the real one.
 func TestPubSub(t *testing.T) {
 	_, cfg := broker(t, kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
-	runSuite(t, cfg)
+	runSuite(t, cfg, nil)
 }
 
-func runSuite(t *testing.T, cfg config.Kafka) {
+// runSuite runs the suite against a broker that restart, a command, restarts.
+func runSuite(t *testing.T, cfg config.Kafka, restart []string) {
 	newPair := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		p, err := NewPublisher(cfg, PublisherOptions{})
 		require.NoError(t, err)
@@ -42,6 +43,7 @@ func runSuite(t *testing.T, cfg config.Kafka) {
 			Persistent:                          true,
 			NewSubscriberReceivesOldMessages:    true,
 			ForceShort:                          true,
+			RestartServiceCommand:               restart,
 		},
 		func(t *testing.T) (message.Publisher, message.Subscriber) {
 			return newPair(t, watermill.NewShortUUID())

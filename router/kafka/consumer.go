@@ -5,10 +5,12 @@ import (
 	"log/slog"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/logferry/logferry/config"
 )
@@ -27,6 +29,10 @@ const (
 	handoverWait     = 15 * time.Second
 	rebalanceTimeout = 60 * time.Second
 	sessionTimeout   = 30 * time.Second
+	// takeoverWait is when a member that may have taken a place back asks for
+	// a rebalance. Killed after it gave partitions up and before the group knew,
+	// it gets the place without them, and the group would never miss them.
+	takeoverWait = sessionTimeout
 
 	fetchWait           = time.Second
 	fetchBytes          = 4 << 20
@@ -59,6 +65,8 @@ type consumer struct {
 	stopping chan struct{} // closed by stop
 	gone     chan struct{} // closed when everything has ended
 	abandon  func()        // let the client give up all requests
+
+	fenced atomic.Bool // another member has our instance
 
 	commitMu sync.Mutex // one commit at a time
 
@@ -128,6 +136,9 @@ func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, t
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 		kgo.MaxDecompressBatchBytes(o.maxBatchBytes),
 	)
+	if o.Instance != "" {
+		opts = append(opts, kgo.InstanceID(o.Instance))
+	}
 	cl, err := NewClient(cfg, opts...)
 	if err != nil {
 		c.budget.leave()
@@ -177,6 +188,10 @@ func (c *consumer) run(ctx context.Context) {
 	loops.Go(func() { c.poll(polling) })
 	committing, stopCommitting := context.WithCancel(context.WithoutCancel(ctx))
 	loops.Go(func() { c.commitLoop(committing) })
+	if c.o.Instance != "" {
+		takenOver := time.AfterFunc(c.o.takeoverWait, c.client.ForceRebalance)
+		defer takenOver.Stop()
+	}
 
 	select {
 	case <-c.draining:
@@ -214,10 +229,28 @@ func (c *consumer) leave(ctx context.Context) {
 	c.commit(ctx, ps)
 	c.remove(ps)
 	c.client.AllowRebalance()
-	if c.client.LeaveGroupContext(ctx) != nil {
+	member, _ := c.client.GroupMetadata()
+	err := c.client.LeaveGroupContext(ctx)
+	if err == nil && c.o.Instance != "" && member != "" && !c.fenced.Load() {
+		err = c.giveUpPlace(ctx, member)
+	}
+	if err != nil {
 		c.abandon()
 	}
 	c.client.Close()
+}
+
+// giveUpPlace leaves the group for good, which the client does not do for a
+// member with a name: it keeps the place for the next start. Whoever stops in
+// good order may not come back, and others go on sooner.
+func (c *consumer) giveUpPlace(ctx context.Context, member string) error {
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.MemberID = c.o.Group, member
+	m := kmsg.NewLeaveGroupRequestMember()
+	m.MemberID, m.InstanceID = member, &c.o.Instance
+	req.Members = append(req.Members, m)
+	_, err := req.RequestWith(ctx, c.client)
+	return err
 }
 
 // settled returns a channel that is closed when all partitions have ended.

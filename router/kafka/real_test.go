@@ -17,8 +17,8 @@ import (
 	"github.com/logferry/logferry/handlers/logs"
 )
 
-// real returns the broker under test and makes a topic of one partition.
-func real(t *testing.T, settings map[string]*string) (config.Kafka, string) {
+// real returns the broker under test and makes a topic.
+func real(t *testing.T, partitions int32, settings map[string]*string) (config.Kafka, string) {
 	t.Helper()
 	brokers := os.Getenv("KAFKA_BROKERS")
 	require.NotEmpty(t, brokers, "KAFKA_BROKERS")
@@ -27,7 +27,7 @@ func real(t *testing.T, settings map[string]*string) (config.Kafka, string) {
 	cl, err := NewClient(cfg)
 	require.NoError(t, err)
 	defer cl.Close()
-	_, err = admin(cl).CreateTopic(context.Background(), 1, 1, settings, topic)
+	_, err = admin(cl).CreateTopic(context.Background(), partitions, 1, settings, topic)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		cl, err := NewClient(cfg)
@@ -40,7 +40,7 @@ func real(t *testing.T, settings map[string]*string) (config.Kafka, string) {
 }
 
 func TestRealRoundTrip(t *testing.T) {
-	cfg, topic := real(t, nil)
+	cfg, topic := real(t, 1, nil)
 	require.NoError(t, Ping(context.Background(), cfg))
 	p := newPublisher(t, cfg)
 	b := batchOf("k", numbered(5000)...)
@@ -61,7 +61,7 @@ func TestRealRoundTrip(t *testing.T) {
 
 func TestRealRefusesOnlyTheLineThatIsTooLarge(t *testing.T) {
 	limit := "2000"
-	cfg, topic := real(t, map[string]*string{"max.message.bytes": &limit})
+	cfg, topic := real(t, 1, map[string]*string{"max.message.bytes": &limit})
 	cfg.Compression = "none"
 	p := newPublisher(t, cfg)
 	values := numbered(100)
@@ -73,7 +73,7 @@ func TestRealRefusesOnlyTheLineThatIsTooLarge(t *testing.T) {
 }
 
 func TestRealFindsTheLineAfterTheLimitFell(t *testing.T) {
-	cfg, topic := real(t, nil)
+	cfg, topic := real(t, 1, nil)
 	cfg.Compression = "none"
 	p := newPublisher(t, cfg)
 	require.NoError(t, p.Publish(topic, batchMessage(context.Background(), batchOf("k", "first"))))
@@ -87,7 +87,7 @@ func TestRealFindsTheLineAfterTheLimitFell(t *testing.T) {
 }
 
 func TestRealLetters(t *testing.T) {
-	cfg, _ := real(t, nil)
+	cfg, _ := real(t, 1, nil)
 	topic := "test-poison-" + watermill.NewShortUUID()
 	require.NoError(t, EnsurePoisonTopic(context.Background(), cfg, topic))
 	require.NoError(t, EnsurePoisonTopic(context.Background(), cfg, topic))
@@ -101,7 +101,7 @@ func TestRealLetters(t *testing.T) {
 }
 
 func TestRealRebalance(t *testing.T) {
-	cfg, topic := real(t, nil)
+	cfg, topic := real(t, 1, nil)
 	cl, err := NewClient(cfg)
 	require.NoError(t, err)
 	_, err = admin(cl).CreatePartitions(context.Background(), 3, topic)
@@ -111,6 +111,63 @@ func TestRealRebalance(t *testing.T) {
 }
 
 func TestRealPubSub(t *testing.T) {
-	cfg, _ := real(t, nil)
-	runSuite(t, cfg)
+	cfg, _ := real(t, 1, nil)
+	var restart []string
+	if os.Getenv("LOGFERRY_SERVERS") != "" {
+		restart = []string{"sh", "-c", `"$LOGFERRY_SERVERS" stop kafka && "$LOGFERRY_SERVERS" start kafka`}
+	}
+	runSuite(t, cfg, restart)
+}
+
+func TestRealPlaceIsTakenBackAtOnce(t *testing.T) {
+	cfg, topic := real(t, 2, nil)
+	takeBack(t, cfg, topic, topic)
+}
+
+// TestRealWhatACrashDroppedIsPickedUp crashes a member between giving a
+// partition up and saying so: the group believes that it is nobody's, and does
+// not look again when the member takes its place back.
+func TestRealWhatACrashDroppedIsPickedUp(t *testing.T) {
+	cfg, topic := real(t, 2, nil)
+	produce(t, cfg, append(records(topic, 0, "0"), records(topic, 1, "1")...)...)
+	o := SubscriberOptions{Topics: []string{topic}, Group: topic, Instance: "a"}
+	first, ch := subscribe(t, cfg, o)
+	held := []*message.Message{next(t, ch), next(t, ch)} // so that the partition waits for them
+	o.Instance = "b"
+	_, chB := subscribe(t, cfg, o)
+	var revoked *message.Message
+	require.Eventually(t, func() bool {
+		for _, p := range first.all()[0].assigned() {
+			select {
+			case <-p.retired:
+				for _, m := range held {
+					if logs.PollOf(m).Partition == p.number {
+						revoked = m
+					}
+				}
+			default:
+			}
+		}
+		return revoked != nil
+	}, wait, time.Millisecond)
+	crash(first)
+	revoked.Nack() // it goes
+
+	o.Instance, o.takeoverWait = "a", 100*time.Millisecond
+	_, chA := subscribe(t, cfg, o)
+	var seen []string
+	for len(seen) < 2 {
+		var m *message.Message
+		select {
+		case m = <-chA:
+		case m = <-chB:
+		case <-time.After(wait):
+			t.Fatalf("only %v", seen)
+		}
+		for _, r := range logs.PollOf(m).Records {
+			seen = append(seen, string(r.Value))
+		}
+		m.Ack()
+	}
+	require.ElementsMatch(t, []string{"0", "1"}, seen)
 }

@@ -32,6 +32,11 @@ type SubscriberOptions struct {
 	Exclude []string
 	// Group is the consumer group.
 	Group string
+	// Instance, if not empty, is a name of this member that nobody else in the
+	// group has and that it has again after a restart: one that was killed takes
+	// its place in the group back at once, instead of when its session times
+	// out. Letters, digits, '.', '_' and '-'.
+	Instance string
 	// Budget bounds the memory of records that were fetched and are not
 	// settled, over all subscribers that have it; nil is one of 256 MiB for
 	// this one. What the last fetch of each broker brought comes on top: up to
@@ -52,6 +57,7 @@ type SubscriberOptions struct {
 
 	maxBatchBytes int           // of a decompressed batch; 0 is maxDecompressed
 	metadataAge   time.Duration // 0 is metadataAge
+	takeoverWait  time.Duration // 0 is takeoverWait
 }
 
 // Subscriber reads topics as a member of a consumer group. A message carries
@@ -101,6 +107,9 @@ func NewSubscriber(cfg config.Kafka, o SubscriberOptions) (*Subscriber, error) {
 	}
 	if o.metadataAge == 0 {
 		o.metadataAge = metadataAge
+	}
+	if o.takeoverWait == 0 {
+		o.takeoverWait = takeoverWait
 	}
 	o.Logger = orDiscard(o.Logger)
 	return &Subscriber{cfg: cfg, o: o}, nil
@@ -180,6 +189,17 @@ func (s *Subscriber) all() []*consumer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.consumers
+}
+
+// Fenced says whether a subscription ended because another member with the same
+// Instance took its place.
+func (s *Subscriber) Fenced() bool {
+	for _, c := range s.all() {
+		if c.fenced.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // Stats returns the sum over all subscriptions.

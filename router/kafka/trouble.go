@@ -26,6 +26,10 @@ func (c *consumer) trouble(ctx context.Context, topic string, f *kgo.FetchPartit
 	)
 	switch {
 	case ctx.Err() != nil || errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, context.Canceled):
+	case errors.As(err, &session) && errors.Is(session.Err, kerr.FencedInstanceID):
+		c.cond.fail(fmt.Errorf("join group %q as %q: %w", c.o.Group, c.o.Instance, session.Err))
+		c.fenced.Store(true)
+		c.stop()
 	case errors.As(err, &session):
 		c.say(nil, "group", "consumer group cannot be joined, trying until it can", fmt.Errorf("join group %q: %w", c.o.Group, session.Err))
 	case errors.As(err, &loss):
