@@ -3,12 +3,8 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,66 +14,6 @@ import (
 
 	"github.com/logferry/logferry/app/embedded"
 )
-
-// realWorld is a host with a real Kafka and a real Elasticsearch.
-type realWorld struct {
-	t                     *testing.T
-	dir, brokers, elastic string
-	suffix                string // makes topics and indices this test's own
-}
-
-func newRealWorld(t *testing.T) *realWorld {
-	t.Helper()
-	w := &realWorld{
-		t: t, dir: t.TempDir(),
-		brokers: os.Getenv("KAFKA_BROKERS"), elastic: os.Getenv("ELASTICSEARCH_URL"),
-		suffix: fmt.Sprintf("_%d", time.Now().UnixNano()),
-	}
-	require.NotEmpty(t, w.brokers, "KAFKA_BROKERS names a real Kafka")
-	require.NotEmpty(t, w.elastic, "ELASTICSEARCH_URL names a real Elasticsearch")
-	return w
-}
-
-func quietLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// config writes a config file of sections that all share, and more.
-func (w *realWorld) config(name, more string) string {
-	w.t.Helper()
-	path := filepath.Join(w.dir, name)
-	require.NoError(w.t, os.WriteFile(path, fmt.Appendf(nil, `
-node: host-1
-data_dir: %s
-admin: {listen: ''}
-kafka: {brokers: [%s]}
-elasticsearch: {addresses: [%s]}
-%s`, filepath.Join(w.dir, "data-"+name), w.brokers, w.elastic, more), 0o600))
-	return path
-}
-
-func (w *realWorld) ask(method, path, body string) map[string]any {
-	w.t.Helper()
-	req, err := http.NewRequest(method, w.elastic+path, bytes.NewReader([]byte(body)))
-	require.NoError(w.t, err)
-	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
-	require.NoError(w.t, err)
-	defer res.Body.Close()
-	var answer map[string]any
-	require.NoError(w.t, json.NewDecoder(res.Body).Decode(&answer))
-	return answer
-}
-
-// count returns how many documents an index holds; 0 when it is not there.
-func (w *realWorld) count(index, query string) int {
-	w.t.Helper()
-	w.ask(http.MethodPost, "/"+index+"/_refresh", "")
-	body := ""
-	if query != "" {
-		body = `{"query":{"query_string":{"query":` + fmt.Sprintf("%q", query) + `}}}`
-	}
-	n, _ := w.ask(http.MethodPost, "/"+index+"/_count", body)["count"].(float64)
-	return int(n)
-}
 
 func TestRealSeedScenario(t *testing.T) {
 	w := newRealWorld(t)
@@ -102,46 +38,6 @@ func TestRealSeedScenario(t *testing.T) {
 	require.Equal(t, 3, w.count(web, ""))
 	require.Equal(t, 0, agent.stop())
 	require.Equal(t, 0, transfer.stop())
-}
-
-// TestRealKills kills agent and transfer in turn while lines are written and
-// files are renamed, and counts each line once.
-func TestRealKills(t *testing.T) {
-	w := newRealWorld(t)
-	topic := "kills" + w.suffix
-	agentFile := w.config("agent.yml", fmt.Sprintf("agent: {inputs: [{name: a, paths: ['%s/app.log*'], topic: %s}]}\n", w.dir, topic))
-	transferFile := w.config("transfer.yml", fmt.Sprintf("transfer: {routes: [{name: a, topics: [%[1]s], index: %[1]s, group: %[1]s}]}\n", topic))
-	agent, _ := startProcess(t, w.dir, "agent", "--config", agentFile)
-	transfer, _ := startProcess(t, w.dir, "transfer", "--config", transferFile)
-
-	total := 0
-	for round := range 40 {
-		var b strings.Builder
-		for range 2500 {
-			fmt.Fprintf(&b, "line %07d %s\n", total, strings.Repeat("x", 150))
-			total++
-		}
-		write(t, filepath.Join(w.dir, "app.log"), b.String())
-		if round%5 == 4 {
-			require.NoError(t, os.Rename(filepath.Join(w.dir, "app.log"), filepath.Join(w.dir, fmt.Sprintf("app.log.%d", round))))
-		}
-		time.Sleep(100 * time.Millisecond)
-		switch round % 6 {
-		case 2:
-			agent.kill()
-			agent, _ = startProcess(t, w.dir, "agent", "--config", agentFile)
-		case 5:
-			transfer.kill()
-			transfer, _ = startProcess(t, w.dir, "transfer", "--config", transferFile)
-		}
-	}
-	eventually(t, "all lines", func() bool { return w.count(topic, "") >= total })
-	require.Equal(t, 0, agent.stop())
-	require.Equal(t, 0, transfer.stop())
-	require.Equal(t, total, w.count(topic, ""), "none twice")
-	for _, n := range []int{0, 1, total / 2, total - 1} {
-		require.Equal(t, 1, w.count(topic, fmt.Sprintf("message:%07d", n)))
-	}
 }
 
 // TestRealPoison refuses one document in a thousand by its mapping.
