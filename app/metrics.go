@@ -62,6 +62,8 @@ func (a *Agent) Collect(out chan<- prometheus.Metric) {
 	counter(s, "lost_ranges_total", "Ranges of files that these were in; the log names each.", t.LostRanges)
 	counter(s, "skipped_bytes_total", "Holes at the beginning of files, which are passed over.", t.SkippedBytes)
 	counter(s, "copies_total", "Copies of truncated or packed files that were recognised and read on.", t.Copies)
+	gauge(s, "at_risk_files", "Files that will be deleted before they are read, at the present rate.", t.AtRisk)
+	counter(s, "loss_warnings_total", "Files that were at risk once.", t.LossWarnings)
 	gauge(s, "held_bytes", "Size of deleted files that are still read.", t.HeldBytes)
 	counter(s, "read_errors_total", "Reads that failed.", t.ReadErrors)
 	counter(s, "checkpoint_writes_total", "Checkpoints written.", t.CheckpointWrites)

@@ -206,6 +206,7 @@ func (s *Source) claim(o, c *file) bool {
 	}
 	s.log.Info("copy of a truncated file goes on where that was left", "path", c.path, "file", o.key(), "from", o.read.pos)
 	s.tally.Copies++
+	s.wentOn(o)
 	fd, in := c.fd, c.in
 	in.drop(c)
 	s.open.remove(c)

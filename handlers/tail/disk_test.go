@@ -59,7 +59,7 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 	said := r.listen()
 	require.NoError(t, os.Mkdir(r.data, 0o700))
 	require.NoError(t, unix.Mount("tmpfs", r.data, "tmpfs", 0, "size=64k"))
-	defer unix.Unmount(r.data, unix.MNT_DETACH)
+	defer func() { require.NoError(t, unix.Unmount(r.data, unix.MNT_DETACH)) }()
 	remount := func(flags uintptr, data string) {
 		require.NoError(t, unix.Mount("tmpfs", r.data, "tmpfs", unix.MS_REMOUNT|flags, data))
 	}
@@ -123,7 +123,7 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 		r.src.keeper.file.Close() // a file open for writing keeps the disk from being read-only
 		r.src.keeper.file = nil
 	}))
-	unix.Flock(int(r.src.keeper.lock.Fd()), unix.LOCK_UN)
+	_ = unix.Flock(int(r.src.keeper.lock.Fd()), unix.LOCK_UN)
 	r.src.keeper.lock.Close()
 	r.src.keeper.lock = nil
 	remount(unix.MS_RDONLY, "size=4m")

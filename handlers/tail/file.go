@@ -70,6 +70,10 @@ type file struct {
 	origin *logs.Origin
 	lag    int64 // what it adds to its input's unread bytes
 
+	home   string    // the path that it was rotated at, once it was
+	leftAt time.Time // when that was
+	risk   bool      // it may be deleted before it is read
+
 	active  time.Time // when it last gave bytes, or was opened
 	changed time.Time // for a gone file or a suspect: when it last grew
 	lostAt  time.Time // when its last name went

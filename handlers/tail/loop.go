@@ -25,6 +25,11 @@ type state struct {
 	packs      map[*file]bool      // packed files that are not finished
 	packedAt   time.Time           // when they are looked at
 	unpackers  int
+	rhythms    map[string]*rhythm // by path that files are rotated at
+	paces      map[*file]*pace    // of files with unread bytes at such paths
+	risks      []Risk
+	weighAt    time.Time
+	jumped     bool              // the last turn was of a file at risk
 	ended      map[string]*entry // files that are gone, by key, for their packed copies
 	scanning   bool
 	gone       map[*file]bool   // without a name, read to their end
@@ -95,6 +100,8 @@ func (st *state) init(s *Source, c *checkpoint) {
 		heads:     map[prefix][]*file{},
 		packs:     map[*file]bool{},
 		ended:     c.ended,
+		rhythms:   map[string]*rhythm{},
+		paces:     map[*file]*pace{},
 		past:      c.entries,
 		byIno:     map[uint64]inode{},
 		known:     c.inputs,
@@ -228,6 +235,9 @@ func (s *Source) due() {
 		}
 		if len(s.packs) > 0 && !s.now.Before(s.packedAt) {
 			s.checkPacked()
+		}
+		if len(s.rhythms) > 0 && !s.now.Before(s.weighAt) {
+			s.weigh()
 		}
 		s.recheck()
 	}

@@ -36,7 +36,10 @@ func (s *Source) rename(f *file, path string) {
 	}
 	s.log.Debug("file was renamed", "from", f.path, "to", path)
 	s.tally.Rotations++
-	f.path, f.origin = path, nil
+	s.leaves(f, false)
+	if f.path, f.origin = path, nil; path == f.home {
+		f.home = "" // it is back
+	}
 	s.touch(&f.entry)
 }
 
@@ -45,10 +48,13 @@ func (s *Source) rename(f *file, path string) {
 func (s *Source) lose(f *file) {
 	if f.fd < 0 && !s.sibling(f) {
 		if !s.starved { // else the next scan tries again
+			s.leaves(f, false)
+			s.wasKept(f)
 			s.end(f)
 		}
 		return
 	}
+	s.leaves(f, false)
 	s.log.Debug("file has no name any more, reading it to its end", "path", f.path)
 	s.tally.Rotations++
 	f.gone = true
@@ -175,7 +181,7 @@ func (s *Source) checkGone() {
 			s.end(f)
 			continue
 		}
-		f.deleted = st.links == 0
+		s.deletion(f, st.links)
 		st = f.of(st)
 		if f.packed == nil && (st.size != f.size || st.mtime != f.mtime) {
 			f.changed = s.now
@@ -295,6 +301,10 @@ func (s *Source) succeed(f, g *file, fd int, why reason) *file {
 		s.tally.Rewritten++
 	case whyReplaced:
 		s.tally.Replaced++
+	}
+	s.leaves(f, why != whyReplaced)
+	if why == whyReplaced {
+		s.wasKept(f)
 	}
 	s.log.Info("file begins again", "path", f.path, "file", g.key(), "reason", why.String(), "after", f.read.pos)
 	f.lost = f.unread()

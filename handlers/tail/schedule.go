@@ -42,8 +42,9 @@ func (s *Source) enqueue(f *file) {
 	if f.fd < 0 || f.busy || f.queued || !s.original(f) {
 		return // it began again as another file, or may be a copy
 	}
-	// What has no name any more is the oldest of its name: it goes first.
-	f.in.push(f, f.gone && f.size < 0)
+	// What has no name any more is the oldest of its name: it goes first. So
+	// does what may be deleted before it is read.
+	f.in.push(f, f.gone && f.size < 0 || f.risk)
 }
 
 // dispatch gives turns to the readers that have none. Inputs take turns, and
@@ -57,36 +58,45 @@ func (s *Source) dispatch() {
 }
 
 func (s *Source) dispatchOne() bool {
-	for i := range s.ordered {
-		k := (s.turnOf + i) % len(s.ordered)
-		in := s.ordered[k]
-		if in.head == nil || in.sub == nil || in.handed+in.reading >= maxHanded {
-			continue
-		}
-		room, lines, cost := s.room(in, in.head.need)
-		if cost == 0 {
-			continue
-		}
-		f := in.pop()
-		s.turnOf = (k + 1) % len(s.ordered)
-		lim := in.limits()
-		lim.maxLines = lines
-		if f.need == 0 {
-			room, lim.maxLines = throttled(in.cfg.Throttle, room, lim.maxLines)
-		}
-		f.busy, f.want = true, false
-		s.idle--
-		s.reserved += cost
-		in.reserved += cost
-		in.reading++
-		s.turns <- &turn{
-			file: f, in: in, fd: f.fd, from: f.read, before: f.before, dry: f.dry, head: f.head,
-			rules: in.rules, lim: lim, chunk: room, last: f.last || f.packed != nil, quiet: f.quiet, cost: cost,
-			packed: f.packed, nuls: f.nuls,
-		}
+	if in := s.endangered(); in != nil && s.giveTurn(in) {
 		return true
 	}
+	for i := range s.ordered {
+		k := (s.turnOf + i) % len(s.ordered)
+		if s.giveTurn(s.ordered[k]) {
+			s.turnOf = (k + 1) % len(s.ordered)
+			return true
+		}
+	}
 	return false
+}
+
+// giveTurn gives in's next file a turn, if it has one and may.
+func (s *Source) giveTurn(in *input) bool {
+	if in.head == nil || in.sub == nil || in.handed+in.reading >= maxHanded {
+		return false
+	}
+	room, lines, cost := s.room(in, in.head.need)
+	if cost == 0 {
+		return false
+	}
+	f := in.pop()
+	lim := in.limits()
+	lim.maxLines = lines
+	if f.need == 0 {
+		room, lim.maxLines = throttled(in.cfg.Throttle, room, lim.maxLines)
+	}
+	f.busy, f.want = true, false
+	s.idle--
+	s.reserved += cost
+	in.reserved += cost
+	in.reading++
+	s.turns <- &turn{
+		file: f, in: in, fd: f.fd, from: f.read, before: f.before, dry: f.dry, head: f.head,
+		rules: in.rules, lim: lim, chunk: room, last: f.last || f.packed != nil, quiet: f.quiet, cost: cost,
+		packed: f.packed, nuls: f.nuls,
+	}
+	return true
 }
 
 // room returns how many bytes and lines in's next turn may take, and what that
@@ -152,7 +162,7 @@ func (s *Source) turnEnded(t *turn) {
 	if t.verdict < shrunk {
 		s.waitFor(f, t)
 		f.size, f.mtime, f.dry, f.need = t.size, t.mtime, t.dry, 0
-		f.deleted = t.links == 0
+		s.deletion(f, t.links)
 	}
 	if t.last && !t.more {
 		f.last = false

@@ -2,6 +2,7 @@ package tail
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,9 @@ type Stats struct {
 	Rotations                      uint64 // names changed or lost
 	LostBytes                      uint64 // known to be cut off or deleted before they were read
 	LostRanges                     uint64 // the number of ranges that these were in
+	AtRisk                         int    // files that will be deleted before they are read, at this rate
+	Risks                          []Risk // the first of them to go
+	LossWarnings                   uint64 // files that were at risk once
 	HeldBytes                      int64  // size of deleted files that are still read
 	SkippedBytes                   uint64 // holes at the beginning of files
 	ReadErrors                     uint64
@@ -55,6 +59,7 @@ type InputStats struct {
 func (s *Source) Stats() Stats {
 	st := *s.stats.Load()
 	st.Inputs = maps.Clone(st.Inputs)
+	st.Risks = slices.Clone(st.Risks)
 	return st
 }
 
@@ -64,6 +69,7 @@ func (s *Source) publish() {
 	st.Files, st.Open, st.Gone = len(s.files), s.open.n, len(s.gone)
 	st.Waiting = len(s.waiting)
 	st.InFlight, st.Messages = s.held, s.flights
+	st.Risks = slices.Clone(s.risks)
 	st.Inputs = make(map[string]InputStats, len(s.inputs))
 	for name, in := range s.inputs {
 		st.Inputs[name] = InputStats{
