@@ -25,10 +25,12 @@ func newAgent() *cobra.Command {
 }
 
 func newTransfer() *cobra.Command {
-	return newService("transfer", "Index records from Kafka into Elasticsearch",
+	cmd := newService("transfer", "Index records from Kafka into Elasticsearch",
 		func(c *config.Config, path string, log *slog.Logger) (service, error) {
 			return app.NewTransfer(c, path, log)
 		})
+	cmd.AddCommand(newSetup())
+	return cmd
 }
 
 func newService(name, short string, make func(*config.Config, string, *slog.Logger) (service, error)) *cobra.Command {

@@ -70,13 +70,13 @@ func TestNamesAreClamped(t *testing.T) {
 	require.NoError(t, err)
 	read := time.Date(2026, 6, 15, 12, 0, 0, 0, time.UTC)
 	for at, want := range map[time.Time]string{
-		read:                                        "l-2026.06.15",
-		read.AddDate(0, -1, 0):                      "l-2026.05.15",
-		read.Add(-oldestDay):                        "l-2023.06.13",
-		read.Add(-oldestDay - 1):                    "l-2026.06.15",
-		read.Add(24 * time.Hour):                    "l-2026.06.16",
-		read.Add(24*time.Hour + 1):                  "l-2026.06.15",
-		time.Unix(0, 0):                             "l-2026.06.15",
+		read:                       "l-2026.06.15",
+		read.AddDate(0, -1, 0):     "l-2026.05.15",
+		read.Add(-oldestDay):       "l-2023.06.13",
+		read.Add(-oldestDay - 1):   "l-2026.06.15",
+		read.Add(24 * time.Hour):   "l-2026.06.16",
+		read.Add(24*time.Hour + 1): "l-2026.06.15",
+		time.Unix(0, 0):            "l-2026.06.15",
 		time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC): "l-2026.06.15",
 	} {
 		got, err := n.name(&logs.Record{Time: read}, at)

@@ -199,3 +199,46 @@ func TestRealRescue(t *testing.T) {
 	require.Error(t, index(t, b, p))
 	require.Equal(t, len(lines), c.count())
 }
+
+// TestRealSetup makes templates in a cluster that lacks lifecycle management and
+// some types, twice, and fills a data stream by the one it was given.
+func TestRealSetup(t *testing.T) {
+	c := realCluster(t)
+	client, err := NewClient(config.Elasticsearch{Addresses: []string{c.url}}, nil)
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	stream := testRoute()
+	stream.Name, stream.Index, stream.DataStream = c.index+"-s", c.index+"-stream", true
+	plain := testRoute()
+	plain.Name, plain.Index = c.index+"-p", c.index+"-plain-{+2006.01.02}"
+	t.Cleanup(func() {
+		c.call("DELETE", "/_index_template/logferry-"+plain.Name, "")
+	})
+	for _, result := range []string{"created", "unchanged"} {
+		done, err := client.Setup(t.Context(), []config.Route{stream, plain}, SetupOptions{})
+		require.NoError(t, err)
+		require.Equal(t, []string{"lifecycle policy logferry-streams skipped",
+			"index template logferry-" + stream.Name + " " + result, "index template logferry-" + plain.Name + " " + result}, results(done))
+	}
+
+	b := startBulker(t, client, stream)
+	lines := append(numbered(0, 100), `{"code":"ok","error":"e","error_code":5}`, `{"code":7,"error":{"x":1}}`)
+	err = index(t, b, makePoll(lines...))
+	require.Equal(t, map[logs.Kind]int{logs.Permanent: 1}, verdictsOf(err), "a word where an object is not: %v", err)
+	b2 := startBulker(t, client, plain)
+	require.NoError(t, index(t, b2, makePoll(numbered(0, 100)...)))
+
+	c.index = stream.Index
+	require.Equal(t, 101, c.count())
+	p := makePoll(numbered(0, 100)...)
+	require.NoError(t, index(t, b, p), "a conflict is success in a data stream too")
+	require.Equal(t, int64(100), b.Stats().Conflicts)
+	require.Equal(t, 101, c.count())
+	hits := c.call("POST", "/"+c.index+"/_search", `{"query":{"term":{"log.file.path":"/var/log/app.log"}},"track_total_hits":true}`)
+	require.InDelta(t, 101, hits["hits"].(map[string]any)["total"].(map[string]any)["value"], 0)
+
+	c.call("POST", "/"+c.index+"/_rollover", "")
+	p.Reset()
+	require.NoError(t, index(t, b, p))
+	require.Equal(t, 201, c.count(), "after a rollover a repeat is a second copy, as documented")
+}
