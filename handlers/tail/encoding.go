@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bytes"
+	"errors"
 
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
@@ -69,7 +70,7 @@ func decodeText(d *encoding.Decoder, dst, src []byte, whole bool) ([]byte, int) 
 	for {
 		n, m, err := d.Transform(dst[len(dst):cap(dst)], src[taken:], whole)
 		dst, taken = dst[:len(dst)+n], taken+m
-		if err != transform.ErrShortDst {
+		if !errors.Is(err, transform.ErrShortDst) {
 			return dst, taken
 		}
 		dst = append(dst, make([]byte, len(src)-taken+64)...)[:len(dst)]
