@@ -44,7 +44,7 @@ func NewClient(cfg config.Kafka, opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.DisableClientMetrics(),
 	}
 	if cfg.TLS != nil {
-		if _, err := clientTLS(cfg.TLS, ""); err != nil {
+		if _, err := clientTLS(cfg.TLS); err != nil {
 			return nil, fmt.Errorf("make kafka client: %w", err)
 		}
 		all = append(all, kgo.Dialer(tlsDialer(cfg.TLS)))

@@ -110,6 +110,7 @@ func startConsumer(ctx context.Context, cfg config.Kafka, o SubscriberOptions, t
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(),
 		kgo.DisableAutoCommit(),
 		kgo.WithPools(&recordPool{}),
 		kgo.BlockRebalanceOnPoll(),
@@ -304,23 +305,49 @@ func (c *consumer) take(ctx context.Context, topic string, f *kgo.FetchPartition
 	if p.expect >= 0 && f.LogStartOffset > p.expect {
 		c.expired(p, f.LogStartOffset-p.expect)
 	}
-	var total int64
-	for _, r := range f.Records {
-		total += cost(r)
-	}
 	p.expect = f.Records[len(f.Records)-1].Offset + 1
-	c.budget.add(total)
-	p.queued.Add(total)
-	select {
-	case p.inbox <- fetched{recs: f.Records}:
-	case <-p.gone:
-		c.budget.free(total)
-		return true
+	for recs := f.Records; len(recs) > 0; {
+		var next fetched
+		next, recs = cutAtMarker(recs)
+		if !c.hand(p, next) {
+			return true
+		}
 	}
 	if p.queued.Load() > c.pauseAt && p.paused.CompareAndSwap(false, true) {
 		c.client.PauseFetchPartitions(map[string][]int32{topic: {f.Partition}})
 	}
 	return true
+}
+
+// cutAtMarker returns the records before the first marker of a transaction's
+// end, or that marker as a place to go on from: what was committed and the lag
+// would stay behind it otherwise, and behind what the transaction gave up.
+func cutAtMarker(recs []*kgo.Record) (next fetched, rest []*kgo.Record) {
+	n := 0
+	for n < len(recs) && !recs[n].Attrs.IsControl() {
+		n++
+	}
+	if n > 0 {
+		return fetched{recs: recs[:n]}, recs[n:]
+	}
+	return fetched{skip: kgo.EpochOffset{Epoch: recs[0].LeaderEpoch, Offset: recs[0].Offset + 1}}, recs[1:]
+}
+
+// hand gives p what comes next, unless p has ended.
+func (c *consumer) hand(p *partition, next fetched) bool {
+	var total int64
+	for _, r := range next.recs {
+		total += cost(r)
+	}
+	c.budget.add(total)
+	p.queued.Add(total)
+	select {
+	case p.inbox <- next:
+		return true
+	case <-p.gone:
+		c.budget.free(total)
+		return false
+	}
 }
 
 func (c *consumer) partition(topic string, number int32) *partition {

@@ -110,6 +110,11 @@ func TestRealRebalance(t *testing.T) {
 	rebalance(t, cfg, topic, topic, 4, 200)
 }
 
+func TestRealTransactions(t *testing.T) {
+	cfg, topic := real(t, 1, nil)
+	transactions(t, cfg, topic, topic)
+}
+
 func TestRealPubSub(t *testing.T) {
 	cfg, _ := real(t, 1, nil)
 	var restart []string

@@ -39,7 +39,7 @@ func letterConfig(cfg config.Kafka) (*sarama.Config, error) {
 	}
 	c.Producer.Compression = codec
 	if cfg.TLS != nil {
-		t, err := clientTLS(cfg.TLS, "")
+		t, err := clientTLS(cfg.TLS)
 		if err != nil {
 			return nil, err
 		}

@@ -3,50 +3,28 @@ package kafka
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
-	"os"
 
 	"github.com/logferry/logferry/config"
 )
 
-// clientTLS reads the files of cfg. The name that the broker's certificate must
-// carry is host unless cfg overrides it.
-func clientTLS(cfg *config.TLS, host string) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if cfg.ServerName != "" {
-		c.ServerName = cfg.ServerName
-	}
-	if cfg.CAFile != "" {
-		pem, err := os.ReadFile(cfg.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read ca_file: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read ca_file %q: no certificate in it", cfg.CAFile)
-		}
-	}
-	if cfg.CertFile != "" || cfg.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read cert_file and key_file: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
+// clientTLS reads the files of cfg. Its own certificate is read again for each
+// connection.
+func clientTLS(cfg *config.TLS) (*tls.Config, error) {
+	c, err := cfg.Load()
+	if err != nil {
+		return nil, fmt.Errorf("read ca_file, cert_file and key_file: %w", err)
 	}
 	return c, nil
 }
 
-// tlsDialer reads the certificates again for each connection, so that renewed
-// ones are used without a restart.
+// tlsDialer reads the certificates to trust again for each connection, so that
+// renewed ones are used without a restart. The name that the broker's
+// certificate must carry is that of its address, unless cfg overrides it.
 func tlsDialer(cfg *config.TLS) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
-			return nil, err
-		}
-		c, err := clientTLS(cfg, host)
+		c, err := clientTLS(cfg)
 		if err != nil {
 			return nil, err
 		}
