@@ -118,12 +118,15 @@ func (t *Transfer) Collect(out chan<- prometheus.Metric) {
 		counter(s, "rebalances_total", "Changes of the assignment.", r.Subscriber.Rebalances)
 		counter(s, "expired_records_total", "Records that retention deleted before they were read.", r.Subscriber.Expired)
 		gauge(s, "in_flight_bytes", "Memory of records fetched and not settled.", r.Subscriber.InFlightBytes)
-		lag := map[string]int64{}
+		lag, age := map[string]int64{}, map[string]float64{}
 		for _, p := range r.Subscriber.Partitions {
 			lag[p.Topic] += p.Lag
+			age[p.Topic] = max(age[p.Topic], p.LagSeconds)
 		}
 		for topic, records := range lag {
-			gauge(s.with("topic", topic), "lag_records", "Records behind the end of the topic.", records)
+			s := s.with("topic", topic)
+			gauge(s, "lag_records", "Records behind the end of the topic.", records)
+			gauge(s, "lag_seconds", "Age of the oldest record that was fetched and is not settled.", age[topic])
 		}
 	}
 	collectConfig(sink{out: out, stage: "config"}.with("service", "transfer"), t.live.status())

@@ -31,6 +31,7 @@ type partition struct {
 	committed atomic.Int64                    // -1 when unknown
 	end       atomic.Int64                    // -1 when unknown
 	queued    atomic.Int64                    // bytes fetched and not handed out
+	oldest    atomic.Int64                    // when the first record that is not settled was written, in ms; 0 when there is none
 	paused    atomic.Bool
 
 	// owned by the goroutine that polls
@@ -85,11 +86,13 @@ func newPartition(c *consumer, topic string, number int32) *partition {
 func (p *partition) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer close(p.gone)
+	defer p.oldest.Store(0)
 	defer p.letGo()
 	defer cancel()
 	retired := p.retired
 	for {
 		p.prepare(ctx, retired == nil)
+		p.oldest.Store(p.head())
 		if retired == nil && len(p.flight) == 0 {
 			return
 		}
@@ -129,6 +132,36 @@ func (p *partition) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// head returns when the first record that was fetched and is not settled was
+// written, in ms; 0 when there is none, or when nobody knows.
+func (p *partition) head() int64 {
+	for _, d := range p.flight {
+		if d.poll != nil {
+			return millis(d.poll.Records[0].Time)
+		}
+	}
+	if p.ready != nil {
+		return millis(p.ready.poll.Records[0].Time)
+	}
+	for _, f := range p.queue {
+		if len(f.recs) > 0 {
+			return millis(f.recs[0].Timestamp)
+		}
+	}
+	return 0
+}
+
+func millis(t time.Time) int64 { return max(t.UnixMilli(), 0) }
+
+// lag returns how old the first record that is not settled is.
+func (p *partition) lag(now time.Time) float64 {
+	oldest := p.oldest.Load()
+	if oldest == 0 {
+		return 0
+	}
+	return max(now.Sub(time.UnixMilli(oldest)).Seconds(), 0)
 }
 
 // prepare makes the next message when there is room in the window.

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/logferry/logferry/handlers/logs"
 )
@@ -66,4 +68,22 @@ func headersWanted(r *logs.Record) []string {
 		names = append(names, logs.HeaderFlags, logs.HeaderPart)
 	}
 	return names
+}
+
+// TestLagIsTheAgeOfTheOldest has records of an hour ago and of now.
+func TestLagIsTheAgeOfTheOldest(t *testing.T) {
+	_, cfg := broker(t, kfake.SeedTopics(1, "web"))
+	old := time.Now().Add(-time.Hour)
+	produce(t, cfg, &kgo.Record{Topic: "web", Timestamp: old, Value: []byte("old")},
+		&kgo.Record{Topic: "web", Timestamp: time.Now(), Value: []byte("new")})
+	s, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}, MaxRecords: 1})
+	first := next(t, ch)
+	require.GreaterOrEqual(t, s.Stats().LagSeconds, 3600.0)
+	require.Less(t, s.Stats().LagSeconds, 3700.0)
+	first.Ack()
+	second := next(t, ch)
+	require.Eventually(t, func() bool { return s.Stats().LagSeconds < 60 }, wait, time.Millisecond)
+	second.Ack()
+	require.Eventually(t, func() bool { return s.Stats().LagSeconds == 0 }, wait, time.Millisecond)
+	require.Zero(t, s.Stats().Partitions[0].LagSeconds)
 }

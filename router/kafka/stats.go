@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // SubscriberStats are counts since the subscriber was made, and gauges.
@@ -20,6 +21,8 @@ type SubscriberStats struct {
 	Expired       int64 // records that retention deleted before they were read
 	Skipped       int64 // records of batches that nobody can read
 	LastError     string
+	// LagSeconds is the highest of the partitions'.
+	LagSeconds float64
 	// Partitions are those assigned now, by topic and number.
 	Partitions []PartitionStats
 }
@@ -31,6 +34,10 @@ type PartitionStats struct {
 	Committed int64 // the next offset to read after a restart, -1 when unknown
 	End       int64 // the offset after the last record, as the last fetch saw it, -1 when unknown
 	Lag       int64 // records between them, 0 when unknown
+	// LagSeconds is the age of the oldest record that was fetched and is not
+	// settled, by its timestamp; 0 when there is none. It grows while a
+	// record waits, and is large while old records are read.
+	LagSeconds float64
 }
 
 type counters struct {
@@ -54,8 +61,10 @@ func (c *consumer) addTo(s *SubscriberStats) {
 	if e := c.cond.lastText(); e != "" {
 		s.LastError = e
 	}
+	now := time.Now()
 	for _, p := range c.assigned() {
-		ps := PartitionStats{Topic: p.topic, Partition: p.number, Committed: p.committed.Load(), End: p.end.Load()}
+		ps := PartitionStats{Topic: p.topic, Partition: p.number, Committed: p.committed.Load(), End: p.end.Load(), LagSeconds: p.lag(now)}
+		s.LagSeconds = max(s.LagSeconds, ps.LagSeconds)
 		if ps.Committed >= 0 && ps.End > ps.Committed {
 			ps.Lag = ps.End - ps.Committed
 		}
