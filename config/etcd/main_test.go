@@ -2,14 +2,17 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +22,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/logferry/logferry/config"
 )
@@ -43,6 +47,25 @@ type server struct {
 	tls  bool
 	ttl  uint // of tokens, in seconds; 0: etcd's own
 	etcd *embed.Etcd
+	// cutOff ends the streams of clients, for which a stop would wait.
+	cutOff context.CancelFunc
+}
+
+// endingStream is a stream that also ends with ctx.
+type endingStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s endingStream) Context() context.Context { return s.ctx }
+
+func endWith(ctx context.Context) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+		own, cancel := context.WithCancel(stream.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		return handle(srv, endingStream{stream, own})
+	}
 }
 
 func newServer(t *testing.T) *server {
@@ -55,11 +78,18 @@ func startServer(t *testing.T) *server {
 	return s
 }
 
+// freeAddr is below the ports that connections get, so that it is still free
+// when a server comes back to it.
 func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		require.NoError(t, err)
+		defer l.Close()
+		return l.Addr().String()
+	}
 }
 
 func (s *server) start() {
@@ -77,6 +107,9 @@ func (s *server) start() {
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	var streams context.Context
+	streams, s.cutOff = context.WithCancel(context.Background())
+	cfg.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(streams))}
 	etcd, err := embed.StartEtcd(cfg)
 	require.NoError(s.t, err)
 	<-etcd.Server.ReadyNotify()
@@ -86,6 +119,7 @@ func (s *server) start() {
 
 func (s *server) stop() {
 	if s.etcd != nil {
+		s.cutOff()
 		s.etcd.Close()
 		s.etcd = nil
 	}

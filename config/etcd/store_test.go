@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -155,7 +156,7 @@ func TestStoreKeepsTheLastHundred(t *testing.T) {
 func TestStoreOfManyWriters(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	const writers, each = 8, 10
+	const writers, each = 4, 10
 	var conflicts atomic.Int64
 	var wait sync.WaitGroup
 	for range writers {
@@ -199,12 +200,11 @@ func TestStoreSaysWhatIsWrong(t *testing.T) {
 	revision := change(t, store, "agent", "one", 0)
 	_, err := store.Put(t.Context(), Change{Document: "agent", Data: []byte("two"), Expect: revision - 1})
 	require.Equal(t, &ConflictError{"agent", revision - 1, revision}, err)
-	random := make([]byte, 1400<<10) // does not shrink
-	for i := range random {
-		random[i] = byte(rand.Uint32())
-	}
+	random := make([]byte, 800<<10) // does not shrink
+	_, err = cryptorand.Read(random)
+	require.NoError(t, err)
 	_, err = store.Put(t.Context(), Change{Document: "agent", Data: random, Expect: revision})
-	require.ErrorContains(t, err, "larger than")
+	require.ErrorContains(t, err, "too large")
 
 	noSeed := s.config()
 	noSeed.SeedKey = ""
