@@ -182,6 +182,9 @@ func (s *Source) checkGone() {
 			continue
 		}
 		s.deletion(f, st.links)
+		if s.suspects[f] != nil {
+			continue // its time runs while nothing changes, and is not to be begun anew here
+		}
 		st = f.of(st)
 		if f.packed == nil && (st.size != f.size || st.mtime != f.mtime) {
 			f.changed = s.now
