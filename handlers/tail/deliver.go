@@ -140,7 +140,7 @@ func (s *Source) refused(p *packet) {
 	s.tally.Nacks++
 	s.changed = true
 	p.attempts++
-	if s.stopped {
+	if s.stopped && p.file.pipe == nil {
 		p.batch.Turn.Settled() // who comes after it is not to wait for it
 		return
 	}
@@ -159,7 +159,7 @@ func (s *Source) retryLater() {
 	kept := s.later[:0]
 	var due []*packet
 	for _, r := range s.later {
-		if r.at.After(s.now) && !s.stopped {
+		if r.at.After(s.now) && (!s.stopped || r.packet.file.pipe != nil) {
 			kept = append(kept, r)
 		} else {
 			due = append(due, r.packet)
@@ -168,7 +168,7 @@ func (s *Source) retryLater() {
 	s.later = kept
 	for _, p := range due {
 		switch {
-		case s.stopped:
+		case s.stopped && p.file.pipe == nil:
 			p.batch.Turn.Settled()
 		case p.file.released || !p.file.in.configured:
 			s.abandon(p)
@@ -329,16 +329,17 @@ func (s *Source) drain(done chan error) {
 		for in.head != nil {
 			in.pop()
 		}
-		if in.sub != nil {
+		if in.sub != nil && len(in.pipes) == 0 {
 			s.takeBack(in.sub)
 		}
 	}
+	s.endPipes()
 }
 
 // answerDrains tells who waits for a drain once nothing is in flight and all
 // of it is on disk.
 func (s *Source) answerDrains() {
-	if len(s.draining) == 0 || s.flights > 0 || s.idle < readers || s.writing {
+	if len(s.draining) == 0 || s.flights > 0 || len(s.pipes)+len(s.later) > 0 || s.idle < readers || s.writing {
 		return
 	}
 	if s.pendingWrite() {

@@ -8,19 +8,20 @@ import (
 
 // entry is what the checkpoint keeps of a file: one generation of an inode.
 type entry struct {
-	name  string // text of the identity, see nameOf
-	gen   uint32 // counts the times it began again, from 1
-	inode        // how the kernel names it now
-	born  int64  // 0 when the file system does not tell
-	path  string
-	head  prefix
-	acked place  // everything before it was acked
-	tail  uint64 // hash of what stands before acked.pos
-	left  int64  // when it was lost sight of, Unix seconds; 0 while it is there
-	gz    keptPacked
-	ended bool // it is gone for good, but a packed copy of it may turn up
-	dirty bool // changed since it was last given to the checkpoint
-	dead  bool // to be removed from the checkpoint
+	name     string // text of the identity, see nameOf
+	gen      uint32 // counts the times it began again, from 1
+	inode           // how the kernel names it now
+	born     int64  // 0 when the file system does not tell
+	path     string
+	head     prefix
+	acked    place  // everything before it was acked
+	tail     uint64 // hash of what stands before acked.pos
+	left     int64  // when it was lost sight of, Unix seconds; 0 while it is there
+	gz       keptPacked
+	ended    bool // it is gone for good, but a packed copy of it may turn up
+	dirty    bool // changed since it was last given to the checkpoint
+	fleeting bool // the checkpoint knows nothing of it
+	dead     bool // to be removed from the checkpoint
 }
 
 // key is the value of the header lf-file, and the entry's key in the checkpoint.
@@ -55,6 +56,7 @@ type file struct {
 	checked bool // it is no copy of a file that was cut off
 	orphan  bool // it was cut off, and waits for its copy
 
+	pipe    *pipe   // nil for a file
 	packed  *packed // nil for a file that is read as it is
 	onDisk  int64   // of a deleted file, as it was last held against the limit
 	nuls    int64   // bytes that a writer which goes on behind a cut leaves out

@@ -28,6 +28,7 @@ type input struct {
 	order      int // place in the configuration: the first of two has a file
 	patterns   []*pattern
 	exclude    []string
+	pipes      []string // paths, of an input of named pipes
 	rules      *rules
 	startEnd   bool // files of the first scan start at their end
 	sub        *subscription
@@ -54,7 +55,16 @@ type subscription struct {
 // configure takes a new configuration; nothing changes when it is refused.
 func (in *input) configure(cfg config.Input, order int) error {
 	var patterns []*pattern
+	var pipes []string
 	for _, glob := range cfg.Paths {
+		if cfg.Type == "pipe" {
+			path, err := filepath.Abs(glob)
+			if err != nil {
+				return fmt.Errorf("input %q: read path %q: %w", cfg.Name, glob, err)
+			}
+			pipes = append(pipes, path)
+			continue
+		}
 		p, err := compile(in, glob)
 		if err != nil {
 			return fmt.Errorf("input %q: %w", cfg.Name, err)
@@ -79,7 +89,7 @@ func (in *input) configure(cfg config.Input, order int) error {
 		return err
 	}
 	in.cfg, in.order, in.patterns, in.exclude, in.configured = cfg, order, patterns, exclude, true
-	in.rules = r
+	in.pipes, in.rules = pipes, r
 	return nil
 }
 

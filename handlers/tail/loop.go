@@ -32,6 +32,7 @@ type state struct {
 	jumped     bool              // the last turn was of a file at risk
 	ended      map[string]*entry // files that are gone, by key, for their packed copies
 	scanning   bool
+	pipes      map[string]*file // named pipes, by path
 	gone       map[*file]bool   // without a name, read to their end
 	past       map[inode]*entry // what the checkpoint knows and nobody follows
 	byIno      map[uint64]inode // past at the start, by number alone
@@ -94,6 +95,7 @@ func (st *state) init(s *Source, c *checkpoint) {
 		files:     map[inode]*file{},
 		retired:   map[*file]bool{},
 		gone:      map[*file]bool{},
+		pipes:     map[string]*file{},
 		orphans:   map[*file]time.Time{},
 		waiting:   map[*file]wait{},
 		suspects:  map[*file]*file{},
@@ -198,6 +200,9 @@ func (s *Source) loop(ctx context.Context) {
 		case h := <-s.hints.batches:
 			s.now = time.Now()
 			s.hinted(h)
+		case f := <-s.piped:
+			s.now = time.Now()
+			s.nudge(f)
 		case err := <-s.written:
 			s.now = time.Now()
 			s.wrote(err)
@@ -314,13 +319,14 @@ func (s *Source) update(configs []config.Input) error {
 	s.ordered, s.turnOf = ordered, 0
 	for _, in := range s.inputs {
 		if !named[in.name] {
-			in.configured, in.patterns = false, nil
+			in.configured, in.patterns, in.pipes = false, nil, nil
 		}
 	}
 	s.reassign()
 	for f := range s.waiting {
 		s.nudge(f) // what an event is may have changed
 	}
+	s.updatePipes()
 	s.tree.build(ordered, s)
 	s.scan()
 	for _, in := range s.inputs {

@@ -23,7 +23,7 @@ const (
 
 // touch marks an entry as changed.
 func (s *Source) touch(e *entry) {
-	if !e.dirty {
+	if !e.dirty && !e.fleeting {
 		if len(s.dirty) == 0 {
 			s.flushAt = maxTime(s.flushAt, s.now.Add(writeEvery))
 		}

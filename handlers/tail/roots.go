@@ -3,6 +3,7 @@ package tail
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 var (
 	errOutside    = errors.New("it is outside allowed_paths")
 	errNotRegular = errors.New("it is not a regular file")
+	errNotPipe    = errors.New("it is not a named pipe")
 	errOurs       = errors.New("it belongs to logferry itself")
 )
 
@@ -62,6 +64,9 @@ func (r *roots) open(path string) (int, stat, error) {
 		return -1, stat{}, err
 	}
 	st, err := fstat(fd)
+	if err == nil && !st.regular() {
+		err = errNotRegular
+	}
 	if err == nil {
 		err = r.check(fd, st)
 	}
@@ -72,10 +77,28 @@ func (r *roots) open(path string) (int, stat, error) {
 	return fd, st, nil
 }
 
-func (r *roots) check(fd int, st stat) error {
-	if !st.regular() {
-		return errNotRegular
+// openPipe opens the named pipe at path for reading, whether it has a writer
+// or not.
+func (r *roots) openPipe(path string) (*os.File, inode, error) {
+	fd, err := r.openAny(path)
+	if err != nil {
+		return nil, inode{}, err
 	}
+	st, err := fstat(fd)
+	if err == nil && st.mode&unix.S_IFMT != unix.S_IFIFO {
+		err = errNotPipe
+	}
+	if err == nil {
+		err = r.check(fd, st)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, inode{}, err
+	}
+	return os.NewFile(uintptr(fd), path), st.inode, nil
+}
+
+func (r *roots) check(fd int, st stat) error {
 	for _, own := range r.logs {
 		if st.inode == own {
 			return errOurs

@@ -251,6 +251,7 @@ func (s *Source) forget(f *file) {
 		delete(s.files, f.inode)
 	}
 	switch {
+	case f.pipe != nil:
 	case f.deleted && f.retired || f.followed:
 		if !s.keepEnded(f.entry) {
 			s.remove(&f.entry)

@@ -26,8 +26,12 @@ func (s *Source) nudge(f *file) {
 
 // enqueue puts f into its input's queue when it wants a turn and may have one.
 func (s *Source) enqueue(f *file) {
-	if !f.want || f.busy || f.queued || f.retired || f.released || f.spoiled || s.stopped ||
+	if !f.want || f.busy || f.queued || f.retired || f.released || f.spoiled || s.stopped && f.pipe == nil ||
 		len(f.flight) >= maxFlight || !f.in.configured {
+		return
+	}
+	if f.pipe != nil {
+		f.in.push(f, false)
 		return
 	}
 	if f.packed != nil && !s.mayUnpack(f) {
@@ -50,7 +54,7 @@ func (s *Source) enqueue(f *file) {
 // dispatch gives turns to the readers that have none. Inputs take turns, and
 // within an input its files do.
 func (s *Source) dispatch() {
-	for s.idle > 0 && !s.stopped {
+	for s.idle > 0 && (!s.stopped || len(s.pipes) > 0) {
 		if !s.dispatchOne() {
 			return
 		}
@@ -91,10 +95,15 @@ func (s *Source) giveTurn(in *input) bool {
 	s.reserved += cost
 	in.reserved += cost
 	in.reading++
-	s.turns <- &turn{
+	t := &turn{
 		file: f, in: in, fd: f.fd, from: f.read, before: f.before, dry: f.dry, head: f.head,
 		rules: in.rules, lim: lim, chunk: room, last: f.last || f.packed != nil, quiet: f.quiet, cost: cost,
 		packed: f.packed, nuls: f.nuls,
+	}
+	if f.pipe != nil {
+		f.pipe.turns <- t
+	} else {
+		s.turns <- t
 	}
 	return true
 }
@@ -154,7 +163,7 @@ func (s *Source) turnEnded(t *turn) {
 	t.in.reserved -= t.cost
 	t.in.reading--
 	s.changed = true
-	if s.stopped || f.retired || f.released || f.spoiled {
+	if s.stopped && f.pipe == nil || f.retired || f.released || f.spoiled {
 		s.buffers.put(t.buf)
 		s.forget(f)
 		return
@@ -180,7 +189,9 @@ func (s *Source) turnEnded(t *turn) {
 		f.marks.add(t.to.pos, t.after)
 		s.grew(f, t.head)
 		f.active = s.now
-		s.open.touch(f)
+		if f.fd >= 0 {
+			s.open.touch(f)
+		}
 		s.handOutLines(t)
 		f.want = f.want || t.more
 		if f.packed != nil && f.read.pos >= f.packed.size {
@@ -207,6 +218,9 @@ func (s *Source) turnEnded(t *turn) {
 		s.unpack(f)
 	}
 	s.measure(f)
+	if t.over {
+		s.endPipe(f)
+	}
 	s.enqueue(f)
 	if s.starved && f.idle() {
 		s.starved = false

@@ -62,6 +62,7 @@ type Source struct {
 	turns    chan *turn
 	turned   chan *turn
 	verdicts chan settled
+	piped    chan *file // pipes that have something to hand out
 	written  chan error
 	done     chan struct{} // closed when Run has ended
 	quit     chan struct{} // closed when the readers and waiters shall end
@@ -122,7 +123,8 @@ func New(o Options) (*Source, error) {
 		turns:    make(chan *turn, readers), // the source never waits for a reader:
 		turned:   make(chan *turn, readers), // there are no more turns than readers
 		verdicts: make(chan settled, 64),    // a burst of acks costs one wake-up
-		written:  make(chan error, 1),       // at most one write is under way
+		piped:    make(chan *file),
+		written:  make(chan error, 1), // at most one write is under way
 		done:     make(chan struct{}),
 		quit:     make(chan struct{}),
 		closing:  make(chan struct{}),

@@ -53,6 +53,7 @@ type turn struct {
 	after   uint64 // hash of what stands before to.pos
 	need    int    // with needMore: bytes that the next turn must read
 	more    bool   // another turn would find more
+	over    bool   // the pipe was handed out to its end
 	cutUp   bool   // what is behind to was looked at,
 	open    bool   // and it is an event that may go on
 	hole    int64  // bytes of a hole that was passed over
