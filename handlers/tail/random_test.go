@@ -27,7 +27,8 @@ var (
 // TestRandomPrograms runs programs of writes, rotations and crashes against a
 // model of the file system: every line that was in a file which the source
 // could hold, or which was there when it came back, is handed out, with its
-// bytes and its position, and nothing that was not written is.
+// bytes and its position, and nothing that was not written is. A third of the
+// programs write events of several lines, which are to be joined.
 func TestRandomPrograms(t *testing.T) {
 	t.Parallel()
 	if *seed != 0 {
@@ -80,7 +81,9 @@ type program struct {
 	log  []string
 
 	names    map[string]*content // of names
-	issued   map[string]*written
+	multi    bool
+	written  []*written
+	issued   map[string]issued // lines
 	next     int
 	running  bool
 	killed   bool
@@ -88,6 +91,12 @@ type program struct {
 	released chan struct{}
 	deleted  []*content // without a name, held by the source alone
 	away     []*content // with a name that no pattern matches
+}
+
+// issued is one line of what was written.
+type issued struct {
+	*written
+	at int // where in it the line begins
 }
 
 var names = []string{"app.log", "app.log.1", "app.log.2", "app.log.3", "other.log"}
@@ -108,7 +117,12 @@ func runProgram(t *testing.T, seed uint64) {
 	r.o.Logger = slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p := &program{
 		t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), r: r,
-		names: map[string]*content{}, issued: map[string]*written{},
+		names: map[string]*content{}, issued: map[string]issued{},
+	}
+	if p.multi = seed%3 == 0; p.multi {
+		for i := range r.inputs {
+			r.inputs[i].Multiline = config.Multiline{Continue: `^\t`, MaxWait: config.Duration(30 * time.Millisecond)}
+		}
 	}
 	nacks := rand.New(rand.NewPCG(seed, 2))
 	if seed%2 == 0 {
@@ -185,7 +199,24 @@ func (p *program) content(name string) *content {
 func (p *program) text() string {
 	p.next++
 	size := []int{0, 1, 60, 200, 1000, 4000, 50, 10}[p.rnd.IntN(8)]
-	return fmt.Sprintf("%d-%s", p.next, strings.Repeat("x", size))
+	text := fmt.Sprintf("%d-%s", p.next, strings.Repeat("x", size))
+	if p.multi {
+		for i := range p.rnd.IntN(4) {
+			text += fmt.Sprintf("\n\t%d-%d", p.next, i)
+		}
+	}
+	return text
+}
+
+// issue notes the lines of w, or of its first part, as some that may come.
+func (p *program) issue(w *written, text string) {
+	at := 0
+	for line := range strings.SplitSeq(text, "\n") {
+		if line != "" {
+			p.issued[line] = issued{w, at}
+		}
+		at += len(line) + 1
+	}
 }
 
 func (p *program) append(name, text string) {
@@ -203,14 +234,16 @@ func (p *program) write(name string, n int) {
 		c.half = nil
 		c.lines = append(c.lines, w)
 		w.owed = true
-		p.issued[w.text] = w
+		p.written = append(p.written, w)
+		p.issue(w, w.text)
 		p.append(name, w.text[len(w.half):]+"\n")
 	}
 	var b strings.Builder
 	for range n {
 		w := &written{text: p.text(), pos: c.size + int64(b.Len()), owed: true}
 		c.lines = append(c.lines, w)
-		p.issued[w.text] = w
+		p.written = append(p.written, w)
+		p.issue(w, w.text)
 		b.WriteString(w.text + "\n")
 	}
 	p.append(name, b.String())
@@ -223,6 +256,12 @@ func (p *program) half(name string) {
 	}
 	w := &written{text: p.text() + "end", pos: c.size}
 	w.half = w.text[:len(w.text)-2]
+	if p.multi {
+		w.half = w.text[:1+p.rnd.IntN(len(w.text)-1)]
+		if i := strings.LastIndexByte(w.half, '\n'); i >= 0 {
+			p.issue(w, w.half[:i]) // the rest may come too late
+		}
+	}
 	c.half = w
 	p.say("half a line %d to %s", p.next, name)
 	p.append(name, w.half)
@@ -232,7 +271,7 @@ func (p *program) half(name string) {
 func (p *program) tear(c *content) {
 	if c != nil && c.half != nil {
 		c.half.torn = true
-		p.issued[c.half.half] = c.half
+		p.issue(c.half, c.half.half)
 	}
 }
 
@@ -477,15 +516,31 @@ func (p *program) resume() {
 	p.released = nil
 }
 
+// lines returns the lines of all events that came.
+func (p *program) lines() (lines []got) {
+	for _, l := range p.r.all() {
+		for i, text := range strings.Split(l.text, "\n") {
+			if i > 0 && !strings.HasPrefix(text, "\t") {
+				p.t.Errorf("%q begins an event inside another", text[:min(len(text), 40)])
+			}
+			lines = append(lines, got{text: text, path: l.path, pos: l.pos})
+			l.pos += int64(len(text)) + 1
+		}
+	}
+	return lines
+}
+
 func (p *program) check() {
 	missing := func() (list []string) {
 		have := map[string]bool{}
-		for _, l := range p.r.all() {
+		for _, l := range p.lines() {
 			have[l.text] = true
 		}
-		for text, w := range p.issued {
-			if w.owed && w.text == text && !have[text] {
-				list = append(list, text[:min(len(text), 20)])
+		for _, w := range p.written {
+			for line := range strings.SplitSeq(w.text, "\n") {
+				if w.owed && !have[line] {
+					list = append(list, line[:min(len(line), 20)])
+				}
 			}
 		}
 		return list
@@ -504,14 +559,14 @@ func (p *program) check() {
 	p.running = false
 	p.r.end()
 	times := map[string]int{}
-	for _, l := range p.r.all() {
+	for _, l := range p.lines() {
 		w := p.issued[l.text]
-		if w == nil {
+		if w.written == nil {
 			p.t.Errorf("%q at %d of %s was never written", l.text[:min(len(l.text), 40)], l.pos, l.path)
 			continue
 		}
-		if w.pos != l.pos {
-			p.t.Errorf("%q is at %d, not at %d", l.text[:min(len(l.text), 40)], w.pos, l.pos)
+		if pos := w.pos + int64(w.at); pos != l.pos {
+			p.t.Errorf("%q is at %d, not at %d", l.text[:min(len(l.text), 40)], pos, l.pos)
 		}
 		times[l.text]++
 	}
