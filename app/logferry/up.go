@@ -89,7 +89,7 @@ func printAddresses(w io.Writer, output string, o app.UpOptions, a app.Addresses
 
 Ship more files while it runs:
 
-  etcdctl --endpoints %s put /collect_log_conf '[{"path":"./app.log","topic":"app"}]'
+  echo '[{"path":"./app.log","topic":"app"}]' | logferry config put seed --etcd-endpoints %s
 
 `, a.Search, moved(o.Search, a.Search), shipping,
 		a.Etcd, moved(o.Etcd, a.Etcd), a.Kafka, moved(o.Kafka, a.Kafka),
