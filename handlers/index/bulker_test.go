@@ -312,6 +312,40 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestRefusalsThatEndInBetween: a sink that refuses every request for a moment
+// makes no document poison, though it takes some of the same request later.
+func TestRefusalsThatEndInBetween(t *testing.T) {
+	for refusals := 1; refusals < 8; refusals++ {
+		s := newSink(t)
+		left := refusals
+		s.set(func(w http.ResponseWriter, _ *http.Request, docs []doc) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if left--; left < 0 {
+				return false
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			return true
+		}, func(d doc) string {
+			if d.message() == "line 9" {
+				return itemText(400, "mapper_parsing_exception", "failed to parse")
+			}
+			return ""
+		})
+		route := testRoute()
+		route.Poison.OnReject = "rescue"
+		b := startBulker(t, testClient(t, s.URL), route)
+		p := makePoll(numbered(0, 10)...)
+		p.Records[9].Value = []byte(`{"message":"line 9","bad":1}`)
+		err := index(t, b, p)
+		for ; logs.KindOf(err) == logs.Unavailable; err = index(t, b, p) {
+			require.Empty(t, verdictsOf(err)[logs.Permanent], err)
+		}
+		require.Equal(t, map[logs.Kind]int{logs.Permanent: 1}, verdictsOf(err), "after %d", refusals)
+		require.Equal(t, 9, s.count())
+	}
+}
+
 func TestConnectionRefused(t *testing.T) {
 	s := newSink(t)
 	url := s.URL

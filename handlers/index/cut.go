@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"syscall"
 	"time"
 
@@ -18,9 +19,15 @@ type cut struct {
 	worker   *worker
 	verdicts *verdicts
 
-	accepted bool  // some part of it was answered item by item
-	singles  []int // places in failures of single documents refused with 400
-	held     error // once it is clear that everybody is refused
+	accepted bool     // some part of it was answered item by item
+	singles  []single // single documents refused with 400
+	held     error    // once it is clear that everybody is refused
+}
+
+// single is a document that was refused with 400 for the whole of its request.
+type single struct {
+	failure, doc int  // places in failures and docs
+	early        bool // nothing had been accepted before
 }
 
 func (c *cut) post(ctx context.Context, from, to int) {
@@ -91,7 +98,7 @@ func brokeOff(err error) bool {
 // single refuses one document that the sink did not take even alone.
 func (c *cut) single(a *answer, i int, err error) {
 	if a.status == http.StatusBadRequest {
-		c.singles = append(c.singles, len(c.verdicts.failures))
+		c.singles = append(c.singles, single{len(c.verdicts.failures), i, !c.accepted})
 	}
 	kind, reason := wholeReason(a.body)
 	if reason == "" {
@@ -106,14 +113,31 @@ func (c *cut) single(a *answer, i int, err error) {
 	}
 }
 
-// conclude takes back refusals that turned out to be said to everybody.
-func (c *cut) conclude() {
-	if c.held == nil {
+// conclude takes back refusals that turned out to be said to everybody: all of
+// them when nothing else was said, and those that came before the sink took
+// something, unless it says them again.
+func (c *cut) conclude(ctx context.Context) {
+	v := c.verdicts
+	if c.held != nil {
+		for _, s := range c.singles {
+			v.failures[s.failure].err = c.held
+			v.refused--
+		}
 		return
 	}
-	for _, i := range c.singles {
-		c.verdicts.failures[i].err = c.held
-		c.verdicts.refused--
+	doubtful := c.singles
+	c.singles = nil
+	for i := len(doubtful) - 1; i >= 0; i-- {
+		if s := doubtful[i]; s.early && c.accepted {
+			v.failures = slices.Delete(v.failures, s.failure, s.failure+1)
+			v.refused--
+			for j := range c.worker.casualties {
+				if casualty := &c.worker.casualties[j]; casualty.failure > s.failure {
+					casualty.failure--
+				}
+			}
+			c.post(ctx, s.doc, s.doc+1)
+		}
 	}
 }
 

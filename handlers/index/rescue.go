@@ -93,7 +93,7 @@ func (w *worker) rescueOnce(ctx context.Context, v *verdicts, list []casualty) (
 	if len(sent) > 0 {
 		c := cut{worker: r, verdicts: &outcome}
 		c.post(ctx, 0, len(sent))
-		c.conclude()
+		c.conclude(ctx)
 	}
 	v.busy = v.busy || outcome.busy
 	failed := map[documentAt]error{}

@@ -149,7 +149,7 @@ func (w *worker) flush(ctx context.Context, v *verdicts, n int) {
 	}
 	c := cut{worker: w, verdicts: v}
 	c.post(ctx, 0, n)
-	c.conclude()
+	c.conclude(ctx)
 
 	end := w.docs[n-1].end
 	rest := w.body[end:]
