@@ -10,9 +10,9 @@ import "time"
 //
 //   - Growth (RFC 5681, 3.1): at first, and after a fall up to one request, each
 //     answer adds its own size (slow start); beyond that, a window's worth of
-//     answers adds growth (congestion avoidance). It grows
-//     only while more work waits than the window lets go (RFC 7661): else an
-//     answer does not say that more would fit.
+//     answers adds growth (congestion avoidance). It grows only while more work
+//     waits than the window lets go (RFC 7661): else an answer does not say
+//     that more would fit.
 //   - Fall (RFC 5681, equation 4): when the sink says that it is busy (429, 503
 //     or 504 of the whole or of an item, or no answer in time), the window
 //     becomes half of what was under way; once for all that was under way then,

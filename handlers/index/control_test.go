@@ -200,14 +200,14 @@ func TestControlRemembersASizeThatIsTooLarge(t *testing.T) {
 	simulated(t, s, simBatch, func(t *testing.T, b *Bulker) {
 		time.Sleep(20 * time.Second)
 		require.Less(t, b.Stats().MaxBytes, int64(10<<20))
-		docs, refused := s.since(func() { time.Sleep(time.Minute) })
+		docs, refused := s.since(func() { time.Sleep(15 * time.Second) })
 		require.Positive(t, docs)
 		require.Zero(t, refused)
 
 		route := b.plan.route
 		route.Batch.MaxDocs = 19
 		require.NoError(t, b.Update(context.Background(), route))
-		_, refused = s.since(func() { time.Sleep(time.Minute) })
+		_, refused = s.since(func() { time.Sleep(15 * time.Second) })
 		require.Positive(t, refused, "new settings are tried")
 	})
 }
