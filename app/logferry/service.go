@@ -27,6 +27,7 @@ func newAgent() *cobra.Command {
 func newTransfer() *cobra.Command {
 	cmd := newService("transfer", "Index records from Kafka into Elasticsearch",
 		func(c *config.Config, path string, log *slog.Logger) (service, error) {
+			app.TradeMemoryForTime()
 			return app.NewTransfer(c, path, log)
 		})
 	cmd.AddCommand(newSetup())
