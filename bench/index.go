@@ -21,7 +21,9 @@ func plainIndexArgs(_ *bench, t task) ([]string, error) {
 }
 
 // transferArgs takes a group for each round: it starts at the oldest record.
-func transferArgs(_ *bench, t task) ([]string, error) {
+func transferArgs(_ *bench, t task) ([]string, error) { return transferTo(t, topic) }
+
+func transferTo(t task, index string) ([]string, error) {
 	config := fmt.Sprintf(`node: bench
 data_dir: %s
 admin: {listen: "127.0.0.1:0"}
@@ -30,7 +32,7 @@ elasticsearch: {addresses: [%q], compression: none}
 transfer:
   routes:
     - {name: bench, topics: [%s], group: %s, index: %s}
-`, filepath.Join(t.dir, "data"), t.broker, t.sink, topic, filepath.Base(t.dir), topic)
+`, filepath.Join(t.dir, "data"), t.broker, t.sink, topic, filepath.Base(t.dir), index)
 	path := filepath.Join(t.dir, "transfer.yml")
 	return []string{"transfer", "--config", path}, os.WriteFile(path, []byte(config), 0o600)
 }
@@ -58,8 +60,8 @@ func (b *bench) index(ctx context.Context) (rows []*row, err error) {
 	return rows, b.eachRound(rows, func(s subject) (result, error) { return b.indexOnce(ctx, k, s) })
 }
 
-func (b *bench) indexOnce(ctx context.Context, k *broker, s subject) (r result, err error) {
-	sink, url, err := b.serve(ctx, "nullbulk")
+func (b *bench) indexOnce(ctx context.Context, k *broker, s subject, sinkArgs ...string) (r result, err error) {
+	sink, url, err := b.serve(ctx, "nullbulk", sinkArgs...)
 	if err != nil {
 		return result{}, err
 	}

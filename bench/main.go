@@ -36,6 +36,7 @@ type options struct {
 	rivals      bool
 	logferry    string
 	dir         string
+	url         string
 	out         string
 }
 
@@ -47,10 +48,11 @@ func main() {
 	flag.IntVar(&o.partitions, "partitions", 1, "partitions of a topic")
 	flag.DurationVar(&o.delay, "delay", 20*time.Second, "for how long 100 lines/s are appended to measure the delay")
 	flag.StringVar(&o.compression, "compression", "none", "of the records: none, lz4 or zstd")
-	flag.StringVar(&o.parts, "parts", "ship,delay,index", "what is measured")
+	flag.StringVar(&o.parts, "parts", "ship,delay,index", "what is measured; elastic too, with a real one")
 	flag.BoolVar(&o.rivals, "rivals", true, "measure rsyslog too where it is installed")
 	flag.StringVar(&o.logferry, "logferry", "", "binary to measure; empty builds ./app/logferry, - leaves it out")
 	flag.StringVar(&o.dir, "dir", "", "where files are put meanwhile; empty takes the system's temporary folder")
+	flag.StringVar(&o.url, "elasticsearch", os.Getenv("ELASTICSEARCH_URL"), "a real Elasticsearch, for the part elastic")
 	flag.StringVar(&o.out, "out", "", "also write the page to this file")
 	flag.Parse()
 
@@ -68,6 +70,8 @@ type bench struct {
 	tmp  string
 	log  io.Writer
 	bins map[string]string // by program
+	// bodies is the folder of what the transfer sent to a sink that recorded it.
+	bodies string
 }
 
 func run(ctx context.Context, o options, out, log io.Writer) error {
@@ -90,8 +94,10 @@ func run(ctx context.Context, o options, out, log io.Writer) error {
 			page.delay, err = b.delays(ctx)
 		case "index":
 			page.index, err = b.index(ctx)
+		case "elastic":
+			page.elastic, err = b.elastic(ctx)
 		default:
-			err = errors.New("no such part: it is ship, delay or index")
+			err = errors.New("no such part: it is ship, delay, index or elastic")
 		}
 		if err != nil {
 			return fmt.Errorf("measure %s: %w", part, err)
@@ -112,7 +118,7 @@ func (b *bench) build(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the module: %w", err)
 	}
-	packages := []string{"./bench/broker", "./bench/nullbulk", "./bench/plainship", "./bench/plainindex"}
+	packages := []string{"./bench/broker", "./bench/nullbulk", "./bench/plainship", "./bench/plainindex", "./bench/bare"}
 	switch b.logferry {
 	case "":
 		packages = append(packages, "./app/logferry")

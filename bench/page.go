@@ -15,11 +15,12 @@ import (
 
 // page is the report.
 type page struct {
-	b     *bench
-	facts []string
-	ship  []*row
-	delay []delayRow
-	index []*row
+	b       *bench
+	facts   []string
+	ship    []*row
+	delay   []delayRow
+	index   []*row
+	elastic []*row
 }
 
 // newPage looks at the machine before anything is measured.
@@ -49,6 +50,11 @@ func (p *page) String() string {
 	if len(p.index) > 0 {
 		s.WriteString("\n## Kafka to a null `_bulk` server, without gzip\n")
 		writeRows(&s, p.index, "document")
+	}
+	if len(p.elastic) > 0 {
+		s.WriteString("\n## Into a real Elasticsearch on the same machine, without gzip\n\n" +
+			"Both post the same documents, four requests at once; the server is the bottleneck.\n")
+		writeRows(&s, p.elastic, "document")
 	}
 	return s.String()
 }

@@ -62,12 +62,15 @@ func (b *bench) eachRound(rows []*row, once func(s subject) (result, error)) err
 }
 
 // launchSubject starts a subject in an empty folder.
-func (b *bench) launchSubject(s subject, t task) (*process, error) {
+func (b *bench) launchSubject(s subject, t task) (*process, error) { return b.launchTask(s, &t) }
+
+// launchTask is launchSubject, and leaves the folder in t.
+func (b *bench) launchTask(s subject, t *task) (*process, error) {
 	var err error
 	if t.dir, err = os.MkdirTemp(b.tmp, s.program+"-"); err != nil {
 		return nil, err
 	}
-	args, err := s.args(b, t)
+	args, err := s.args(b, *t)
 	if err != nil {
 		return nil, fmt.Errorf("configure %s: %w", s.program, err)
 	}

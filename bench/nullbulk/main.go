@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,6 +23,7 @@ import (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address")
+	record := flag.String("record", "", "folder that bodies are kept in")
 	flag.Parse()
 
 	l, err := net.Listen("tcp", *listen)
@@ -31,7 +33,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	server := &http.Server{Handler: newSink()}
+	server := &http.Server{Handler: newSink(*record)}
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -50,11 +52,13 @@ func main() {
 type sink struct {
 	mux    *http.ServeMux
 	docs   atomic.Int64
+	record string // folder for bodies, or ""
+	kept   atomic.Int64
 	bodies sync.Pool // *bytes.Buffer
 }
 
-func newSink() *sink {
-	s := &sink{mux: http.NewServeMux()}
+func newSink(record string) *sink {
+	s := &sink{mux: http.NewServeMux(), record: record}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
 	s.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"name":"null","cluster_name":"null","version":{"number":"8.19.0","build_flavor":"default"},"tagline":"You Know, for Search"}`)
@@ -99,6 +103,13 @@ func (s *sink) bulk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	docs := lines / 2
+	if s.record != "" {
+		name := fmt.Sprintf("%06d.ndjson", s.kept.Add(1))
+		if err := os.WriteFile(filepath.Join(s.record, name), buf.Bytes(), 0o600); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
 	buf.Reset()
 	buf.WriteString(`{"took":1,"errors":false,"items":[`)
 	for i := range docs {
