@@ -27,9 +27,11 @@ type world struct {
 	log     *slog.Logger
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, broker ...kfake.Opt) *world {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(2), kfake.AllowAutoTopicCreation())
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{
+		kfake.NumBrokers(1), kfake.DefaultNumPartitions(2), kfake.AllowAutoTopicCreation(),
+	}, broker...)...)
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
 	level := slog.LevelError + 4
