@@ -164,6 +164,24 @@ func (w *realWorld) admin(f func(*kadm.Client)) {
 	f(kadm.NewClient(cl))
 }
 
+// lag returns how many records of a topic a group has not committed.
+func (w *realWorld) lag(group, topic string) (lag int64) {
+	w.t.Helper()
+	w.admin(func(a *kadm.Client) {
+		ends, err := a.ListEndOffsets(context.Background(), topic)
+		require.NoError(w.t, err)
+		committed, err := a.FetchOffsets(context.Background(), group)
+		require.NoError(w.t, err)
+		ends.Each(func(end kadm.ListedOffset) {
+			lag += end.Offset
+			if o, ok := committed.Lookup(topic, end.Partition); ok {
+				lag -= o.At
+			}
+		})
+	})
+	return lag
+}
+
 // inTopic shows a tally all records that a topic holds now.
 func (w *realWorld) inTopic(tally *oracle.Tally, topic string) oracle.Verdict {
 	w.t.Helper()
