@@ -2,10 +2,12 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -59,13 +61,19 @@ func (l *limits) ask(ctx context.Context, cl *kgo.Client, topic string) (int32, 
 	r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{"max.message.bytes"}
 	req.Resources = append(req.Resources, r)
 	resp, err := req.RequestWith(ctx, cl)
-	if err != nil && kafkaCode(err) == nil {
+	if err != nil && (kafkaCode(err) == nil || stranger(err)) {
 		return 0, err
 	}
 	if err != nil {
 		return maxBatchBytes, nil
 	}
 	return limitIn(resp), nil
+}
+
+// stranger says that a broker answered nothing, since it does not know who asks.
+func stranger(err error) bool {
+	return errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.UnsupportedSaslMechanism) ||
+		errors.Is(err, kerr.IllegalSaslState)
 }
 
 func limitIn(resp *kmsg.DescribeConfigsResponse) int32 {
