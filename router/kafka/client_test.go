@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,36 @@ func TestLoginByEachMechanism(t *testing.T) {
 			require.ErrorContains(t, err, "connect to kafka broker")
 		})
 	}
+}
+
+// TestARefusedLoginIsNoAnswer refuses a login in words, as Kafka does, and not
+// by hanging up: that says nothing about the topic.
+func TestARefusedLoginIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	c, cfg := broker(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "ann", "secret"), kfake.SeedTopics(1, "t"))
+	cfg.SASL = &config.SASL{Mechanism: "PLAIN", Username: "ann", Password: "secret"}
+	var refused atomic.Bool
+	refused.Store(true)
+	c.ControlKey(int16(kmsg.SASLAuthenticate), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if !refused.Load() {
+			return nil, nil, false
+		}
+		resp := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
+		return resp, nil, true
+	})
+	p := newPublisher(t, cfg)
+	p.limits.timeout = time.Second
+	b := batchOf("k", "one")
+	err := p.Publish("t", batchMessage(context.Background(), b))
+	require.Equal(t, logs.Unavailable, logs.KindOf(err))
+	require.ErrorContains(t, err, "SASL")
+	_, learned := p.limits.known.Load("t")
+	require.False(t, learned)
+	refused.Store(false)
+	require.Eventually(t, func() bool { return p.Publish("t", batchMessage(context.Background(), b)) == nil }, wait, 10*time.Millisecond)
+	require.Equal(t, []string{"one"}, valuesOf(read(t, cfg, "t", 1)))
 }
 
 func TestPingSaysWhatIsAbsent(t *testing.T) {
