@@ -241,6 +241,7 @@ func (s *Source) drop(c *file) {
 		delete(s.files, c.inode)
 	}
 	s.dropHead(c)
+	s.partFrom(c)
 	s.remove(&c.entry)
 }
 
@@ -277,6 +278,9 @@ func (s *Source) awaitCopy(f *file) {
 	wait := max(f.in.cfg.RotateWait.D(), minOrphan)
 	f.orphan = true
 	s.orphans[f] = s.now.Add(wait)
+	if f.then != nil && f.then.heldTo.Before(s.suspectAt) {
+		s.suspectAt = f.then.heldTo
+	}
 	for c, o := range s.suspects {
 		if o != f {
 			continue
@@ -321,6 +325,12 @@ func (s *Source) checkSuspects() {
 		s.nudge(c)
 	}
 	for o, until := range s.orphans {
+		if g := o.then; g != nil {
+			s.enqueue(g) // it may be held back no longer
+			if g.after == o && g.heldTo.Before(s.suspectAt) {
+				s.suspectAt = g.heldTo
+			}
+		}
 		if s.now.Before(until) {
 			continue
 		}

@@ -29,6 +29,7 @@ type packet struct {
 	tail     uint64
 	done     bool
 	attempts int
+	then     *packet // of the next file, done when this is
 }
 
 // settled is what a consumer said of a packet.
@@ -184,6 +185,10 @@ func (s *Source) abandon(p *packet) {
 	p.file.spoiled = true
 	p.batch.Turn.Settled() // who comes after it is not to wait for it
 	s.release(p)
+	if q := p.then; q != nil {
+		q.done, q.file.spoiled = true, true
+		s.forget(q.file)
+	}
 	s.forget(p.file)
 	s.finishInput(p.in)
 }
@@ -202,6 +207,10 @@ func (s *Source) release(p *packet) {
 // acked without a gap. This is the only place where a position moves.
 func (s *Source) settle(p *packet) {
 	s.release(p)
+	if q := p.then; q != nil {
+		p.then = nil
+		defer s.settle(q)
+	}
 	if p.batch != nil {
 		p.batch.Turn.Settled()
 		p.batch = nil

@@ -37,6 +37,9 @@ func (s *Source) see(n *name, st stat) {
 	if f.spoiled {
 		return
 	}
+	if n.file != f {
+		s.named(f, n.path, n.file)
+	}
 	n.file = f
 	if len(n.inputs) > 1 {
 		s.shared(n.inputs[0], n.inputs[1], n.path)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 
 	"github.com/logferry/logferry/config"
+	"github.com/logferry/logferry/handlers/logs"
 )
 
 const trace = "2026 failed\n\tat a\n\tat b\n"
@@ -128,4 +129,90 @@ func TestUTF16StartsAtTheEnd(t *testing.T) {
 	r.start()
 	r.write("a.log", "c\x00\n")
 	r.wait("\u0a00bc")
+}
+
+// An event that goes on in the file that took its file's name is one, and when
+// it is acked, both files' positions have moved.
+func TestEventAcrossARotation(t *testing.T) {
+	for _, glob := range []string{"*.log", "*.log*"} {
+		for cut := 12; cut < len(trace); cut += 7 { // at the end of a line
+			if trace[cut-1] != '\n' {
+				continue
+			}
+			r := newRigAlone(t)
+			r.inputs = []config.Input{r.input("in", glob)}
+			r.joining(time.Hour)
+			r.start()
+			r.write("a.log", "before\n"+trace[:cut])
+			r.wait("before")
+			r.rename("a.log", "a.log.1")
+			r.write("a.log", trace[cut:]+"next\nlast\n")
+			r.wait("before", joined(trace), "next")
+			all := r.all()
+			require.Equal(t, int64(7), all[1].pos)
+			require.Equal(t, all[0].file, all[1].file)
+			require.NotEqual(t, all[1].file, all[2].file)
+			require.Equal(t, int64(len(trace)-cut), all[2].pos)
+			r.end()
+			r.forget()
+			r.start()
+			r.write("a.log", "end\n")
+			r.wait("last")
+			r.kill()
+		}
+	}
+}
+
+// So it is when both parts come late, and when nothing comes after them.
+func TestEventAcrossARotationIsWrittenSlowly(t *testing.T) {
+	r := newRig(t)
+	r.joining(500 * time.Millisecond)
+	r.inputs[0].RotateWait = config.Duration(10 * time.Second)
+	r.nack = func() func(*logs.Batch) bool { n := 0; return func(*logs.Batch) bool { n++; return n < 3 } }()
+	r.start()
+	r.write("a.log", "2026 failed\n")
+	r.waitFor(func() bool { return r.src.Stats().Waiting == 1 })
+	r.rename("a.log", "a.log.1")
+	r.write("a.log", "")
+	time.Sleep(20 * time.Millisecond)
+	for _, text := range []string{"\tat", " a\n", "\tat b", "\n"} {
+		r.write("a.log", text)
+		time.Sleep(5 * time.Millisecond)
+	}
+	r.wait(joined(trace))
+	r.write("a.log", "\tlate\n")
+	r.wait(joined(trace), "\tlate")
+}
+
+// What cannot be joined is not held back.
+func TestEventIsNotGoneOnWith(t *testing.T) {
+	r := newRig(t)
+	r.joining(time.Hour)
+	r.start()
+	r.write("a.log", trace)
+	r.waitFor(func() bool { return r.src.Stats().Waiting == 1 })
+	r.rename("a.log", "a.log.1")
+	r.write("a.log", "one\ntwo\n")
+	r.wait(joined(trace), "one")
+	require.NoError(t, os.Remove(r.path("a.log")))
+	r.write("a.log", "three\nfour\n")
+	r.wait(joined(trace), "one", "two", "three")
+}
+
+func TestEventAcrossACopyTruncate(t *testing.T) {
+	r := newRig(t)
+	r.inputs = []config.Input{r.input("in", "a.log*")}
+	r.joining(10 * time.Second)
+	r.start()
+	r.write("a.log", "before\n2026 failed\n")
+	r.wait("before")
+	copyTruncate(r, "a.log", "a.log.1")
+	r.write("a.log", "\tat a\n\tat b\nnext\nlast\n")
+	r.wait("before", joined(trace), "next")
+	require.Equal(t, int64(7), r.all()[1].pos)
+	r.kill() // not drained: the rotation has just been
+	r.forget()
+	r.start()
+	r.write("a.log", "end\n")
+	r.waitFor(func() bool { all := r.texts(); return len(all) > 0 && all[len(all)-1] == "last" })
 }

@@ -56,15 +56,23 @@ type file struct {
 	checked bool // it is no copy of a file that was cut off
 	orphan  bool // it was cut off, and waits for its copy
 
-	pipe    *pipe   // nil for a file
-	packed  *packed // nil for a file that is read as it is
-	onDisk  int64   // of a deleted file, as it was last held against the limit
-	nuls    int64   // bytes that a writer which goes on behind a cut leaves out
-	lost    int64   // bytes cut off before they were read
-	marks   *marks  // where the last batches ended
-	indexed prefix  // in the source's index of heads
-	seen    uint32  // scan that saw path name it
-	altSeen uint32  // scan that saw alt name it
+	after   *file     // held back until that one was read, which had its name before
+	then    *file     // the other way round
+	asked   bool      // after is looked at again since there is something in this file
+	direct  bool      // no other file came between them
+	found   uint32    // scan that saw this one first
+	heldTo  time.Time // how long it is held back for a copy
+	was     string    // its name in left
+	overdue bool      // its last event was ended, but for what then holds
+	pipe    *pipe     // nil for a file
+	packed  *packed   // nil for a file that is read as it is
+	onDisk  int64     // of a deleted file, as it was last held against the limit
+	nuls    int64     // bytes that a writer which goes on behind a cut leaves out
+	lost    int64     // bytes cut off before they were read
+	marks   *marks    // where the last batches ended
+	indexed prefix    // in the source's index of heads
+	seen    uint32    // scan that saw path name it
+	altSeen uint32    // scan that saw alt name it
 	alt     string
 
 	flight []*packet // handed out and not settled, in order

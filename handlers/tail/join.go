@@ -122,6 +122,9 @@ func (j *joiner) run(last bool) (full bool) {
 		j.take(&l)
 		off = l.next
 	}
+	if len(j.lines) >= j.lim.maxLines && j.kept > 0 {
+		return true
+	}
 	if j.quiet || last {
 		j.force(off, !last)
 		if j.ev.open {

@@ -32,6 +32,7 @@ type state struct {
 	jumped     bool              // the last turn was of a file at risk
 	ended      map[string]*entry // files that are gone, by key, for their packed copies
 	scanning   bool
+	left       map[string]*file // who had a name last, by path
 	pipes      map[string]*file // named pipes, by path
 	gone       map[*file]bool   // without a name, read to their end
 	past       map[inode]*entry // what the checkpoint knows and nobody follows
@@ -96,6 +97,7 @@ func (st *state) init(s *Source, c *checkpoint) {
 		retired:   map[*file]bool{},
 		gone:      map[*file]bool{},
 		pipes:     map[string]*file{},
+		left:      map[string]*file{},
 		orphans:   map[*file]time.Time{},
 		waiting:   map[*file]wait{},
 		suspects:  map[*file]*file{},

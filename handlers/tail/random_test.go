@@ -61,6 +61,7 @@ type content struct {
 	size  int64
 	lines []*written
 	half  *written // an incomplete line at its end
+	moved bool     // its writer went on in the next file
 	known bool     // the source had it when it was stopped in good order
 }
 
@@ -96,7 +97,8 @@ type program struct {
 // issued is one line of what was written.
 type issued struct {
 	*written
-	at int // where in it the line begins
+	at    int   // where in it the line begins
+	other int64 // its own position, if its event was cut by a rotation
 }
 
 var names = []string{"app.log", "app.log.1", "app.log.2", "app.log.3", "other.log"}
@@ -213,7 +215,7 @@ func (p *program) issue(w *written, text string) {
 	at := 0
 	for line := range strings.SplitSeq(text, "\n") {
 		if line != "" {
-			p.issued[line] = issued{w, at}
+			p.issued[line] = issued{w, at, -1}
 		}
 		at += len(line) + 1
 	}
@@ -225,7 +227,7 @@ func (p *program) append(name, text string) {
 }
 
 func (p *program) write(name string, n int) {
-	if p.names[name] == nil && name == "app.log.1" {
+	if c := p.names[name]; name == "app.log.1" && (c == nil || c.moved) {
 		return
 	}
 	c := p.content(name)
@@ -258,6 +260,9 @@ func (p *program) half(name string) {
 	w.half = w.text[:len(w.text)-2]
 	if p.multi {
 		w.half = w.text[:1+p.rnd.IntN(len(w.text)-1)]
+		if i := strings.LastIndexByte(w.text, '\n'); i >= 0 && p.rnd.IntN(2) == 0 {
+			w.half = w.text[:i+1]
+		}
 		if i := strings.LastIndexByte(w.half, '\n'); i >= 0 {
 			p.issue(w, w.half[:i]) // the rest may come too late
 		}
@@ -334,9 +339,34 @@ func (p *program) rotate() {
 		p.names[to] = p.names[from]
 		delete(p.names, from)
 	}
+	if c := p.names["app.log.1"]; c != nil && c.half != nil && strings.HasSuffix(c.half.half, "\n") {
+		p.goOn(c)
+	}
 	if p.rnd.IntN(2) == 0 {
 		p.write("app.log", 1)
 	}
+}
+
+// goOn writes the rest of the event at the end of c to the next file.
+func (p *program) goOn(c *content) {
+	p.say("go on in app.log")
+	w := c.half
+	c.half, c.moved = nil, true
+	begun := &written{text: strings.TrimSuffix(w.half, "\n"), owed: true}
+	rest := &written{text: w.text[len(w.half):], owed: true}
+	p.written = append(p.written, begun, rest)
+	c.lines = append(c.lines, begun)
+	next := p.content("app.log")
+	next.lines = append(next.lines, rest)
+	p.issue(w, w.text)
+	at := int64(0)
+	for line := range strings.SplitSeq(rest.text, "\n") {
+		i := p.issued[line]
+		i.other = at
+		p.issued[line] = i
+		at += int64(len(line)) + 1
+	}
+	p.append("app.log", rest.text+"\n")
 }
 
 func (p *program) copyTruncate() {
@@ -565,7 +595,7 @@ func (p *program) check() {
 			p.t.Errorf("%q at %d of %s was never written", l.text[:min(len(l.text), 40)], l.pos, l.path)
 			continue
 		}
-		if pos := w.pos + int64(w.at); pos != l.pos {
+		if pos := w.pos + int64(w.at); pos != l.pos && w.other != l.pos {
 			p.t.Errorf("%q is at %d, not at %d", l.text[:min(len(l.text), 40)], pos, l.pos)
 		}
 		times[l.text]++

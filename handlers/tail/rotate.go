@@ -37,6 +37,7 @@ func (s *Source) rename(f *file, path string) {
 	s.log.Debug("file was renamed", "from", f.path, "to", path)
 	s.tally.Rotations++
 	s.leaves(f, false)
+	s.leave(f, f.path)
 	if f.path, f.origin = path, nil; path == f.home {
 		f.home = "" // it is back
 	}
@@ -55,6 +56,7 @@ func (s *Source) lose(f *file) {
 		return
 	}
 	s.leaves(f, false)
+	s.leave(f, f.path)
 	s.log.Debug("file has no name any more, reading it to its end", "path", f.path)
 	s.tally.Rotations++
 	f.gone = true
@@ -196,6 +198,8 @@ func (s *Source) checkGone() {
 		switch {
 		case s.packs[f] && !f.packed.look.begun:
 			// It has its own time.
+		case s.mayGoOn(f):
+			// Until max_wait.
 		case f.read.pos < st.size && !f.last && f.packed == nil:
 			f.last = true
 			s.nudge(f)
@@ -241,6 +245,8 @@ func (s *Source) forget(f *file) {
 	s.unpack(f)
 	s.dropHead(f)
 	delete(s.packs, f)
+	s.part(f.then)
+	s.partFrom(f)
 	delete(s.gone, f)
 	delete(s.retired, f)
 	delete(s.suspects, f)
@@ -323,6 +329,9 @@ func (s *Source) succeed(f, g *file, fd int, why reason) *file {
 	}
 	f.followed = true
 	f.orphan = f.read.pos > 0
+	if f.orphan {
+		s.follows(g, f)
+	}
 	s.end(f)
 	s.files[g.inode] = g
 	s.measureInput(g, 1)

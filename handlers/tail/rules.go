@@ -66,6 +66,9 @@ func (r *rules) wait() time.Duration {
 	return r.multi.maxWait
 }
 
+// joins says whether a file's last line may go on in the next file.
+func (r *rules) joins() bool { return r != nil && (r.multi != nil || r.parse != nil) }
+
 // alias says whether an event's text is the file's own bytes.
 func (r *rules) alias() bool { return r.code == nil && r.parse == nil }
 

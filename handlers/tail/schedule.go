@@ -43,7 +43,7 @@ func (s *Source) enqueue(f *file) {
 		f.size = -1 // the next scan tries again
 		return
 	}
-	if f.fd < 0 || f.busy || f.queued || !s.original(f) {
+	if f.fd < 0 || f.busy || f.queued || !s.original(f) || s.holds(f) {
 		return // it began again as another file, or may be a copy
 	}
 	// What has no name any more is the oldest of its name: it goes first. So
@@ -85,6 +85,9 @@ func (s *Source) giveTurn(in *input) bool {
 		return false
 	}
 	f := in.pop()
+	if s.holds(f) {
+		return true
+	}
 	lim := in.limits()
 	lim.maxLines = lines
 	if f.need == 0 {
@@ -98,7 +101,7 @@ func (s *Source) giveTurn(in *input) bool {
 	t := &turn{
 		file: f, in: in, fd: f.fd, from: f.read, before: f.before, dry: f.dry, head: f.head,
 		rules: in.rules, lim: lim, chunk: room, last: f.last || f.packed != nil, quiet: f.quiet, cost: cost,
-		packed: f.packed, nuls: f.nuls,
+		packed: f.packed, nuls: f.nuls, prior: s.prior(f),
 	}
 	if f.pipe != nil {
 		f.pipe.turns <- t
@@ -163,6 +166,10 @@ func (s *Source) turnEnded(t *turn) {
 	t.in.reserved -= t.cost
 	t.in.reading--
 	s.changed = true
+	if t.prior != nil {
+		s.bothEnded(t)
+		return
+	}
 	if s.stopped && f.pipe == nil || f.retired || f.released || f.spoiled {
 		s.buffers.put(t.buf)
 		s.forget(f)
@@ -222,6 +229,9 @@ func (s *Source) turnEnded(t *turn) {
 		s.endPipe(f)
 	}
 	s.enqueue(f)
+	if f.then != nil {
+		s.enqueue(f.then)
+	}
 	if s.starved && f.idle() {
 		s.starved = false
 		s.scanSoon(0)

@@ -35,6 +35,7 @@ type turn struct {
 	dry    int64  // no newline was seen between from.pos and here
 	head   prefix
 	rules  *rules
+	prior  *prior // nil for a turn at one file
 	lim    limits
 	chunk  int   // bytes to read at most
 	last   bool  // nothing will follow what is there
@@ -67,6 +68,10 @@ const peekFrom = 4 << 10
 // run reads one chunk. It touches nothing but t, and the file. first is scratch
 // for the file's first bytes.
 func (t *turn) run(b *buffers, first []byte) {
+	if t.prior != nil {
+		t.runBoth(b)
+		return
+	}
 	if t.packed != nil {
 		t.packed.u.fd = t.fd
 		if t.packed.stage == looking {

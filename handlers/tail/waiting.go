@@ -22,6 +22,7 @@ func (s *Source) waitFor(f *file, t *turn) {
 	case !t.cutUp && !waits, waits && w.size == t.size:
 		return
 	}
+	f.overdue = false
 	until := s.now.Add(t.rules.wait())
 	if len(s.waiting) == 0 || until.Before(s.waitAt) {
 		s.waitAt = until
@@ -33,14 +34,18 @@ func (s *Source) waitFor(f *file, t *turn) {
 func (s *Source) endWaits() {
 	s.waitAt = s.now.Add(time.Hour)
 	for f, w := range s.waiting {
-		if w.until.After(s.now) {
-			if w.until.Before(s.waitAt) {
-				s.waitAt = w.until
+		if !w.until.After(s.now) {
+			if !s.endBoth(f) {
+				delete(s.waiting, f)
+				f.quiet, f.overdue = w.size, false
+				s.nudge(f)
+				continue
 			}
-			continue
+			w.until = s.now.Add(f.in.rules.wait())
+			s.waiting[f] = w
 		}
-		delete(s.waiting, f)
-		f.quiet = w.size
-		s.nudge(f)
+		if w.until.Before(s.waitAt) {
+			s.waitAt = w.until
+		}
 	}
 }
