@@ -95,7 +95,10 @@ func (s *Source) observePacked(f *file, st stat) {
 	switch {
 	case p.stage == packing || f.busy:
 	case st.size != p.raw:
-		if f.fd >= 0 || s.reopen(f) {
+		if f.fd < 0 && !s.reopen(f) {
+			return
+		}
+		if f.fd >= 0 { // else it was another file, which is followed now
 			s.beginAgain(f, whyRewritten)
 		}
 	case p.stage == looking || p.stage == reading:

@@ -180,8 +180,10 @@ func (p *program) step() {
 		p.moveAway(names[1+p.rnd.IntN(3)])
 	case n < 91:
 		p.toggle()
-	case n < 95:
+	case n < 94:
 		p.pause()
+	case n < 97:
+		p.pack(names[2+p.rnd.IntN(2)])
 	default:
 		p.resume()
 	}
@@ -467,6 +469,44 @@ func (p *program) moveAway(name string) {
 	p.away = append(p.away, c)
 }
 
+// pack does what gzip does, which needs a moment.
+func (p *program) pack(name string) {
+	const packed = "app.log.gz"
+	c := p.names[name]
+	if c == nil {
+		return
+	}
+	p.say("pack %s", name)
+	if p.names[packed] != nil {
+		p.seen(packed)
+		require.NoError(p.t, os.Remove(p.r.path(packed)))
+		p.unname(packed)
+	}
+	p.tear(c)
+	text, err := os.ReadFile(p.r.path(name))
+	require.NoError(p.t, err)
+	b := gzipped(p.t, string(text))
+	half := p.rnd.IntN(len(b))
+	p.r.write(packed, string(b[:half]))
+	time.Sleep(time.Duration(p.rnd.IntN(3000)) * time.Microsecond)
+	p.r.write(packed, string(b[half:]))
+	require.NoError(p.t, os.Remove(p.r.path(name)))
+	delete(p.names, name)
+	p.names[packed] = c
+}
+
+// files describes what the source knows of its files.
+func (r *rig) files() (text string) {
+	_ = r.src.call(context.Background(), func() {
+		for _, f := range r.src.files {
+			text += fmt.Sprintf("%s %s size %d read %d acked %d fd %d busy %t queued %t want %t gone %t last %t checked %t suspect %t orphan %t packed %+v\n",
+				f.path, f.key(), f.size, f.read.pos, f.acked.pos, f.fd, f.busy, f.queued, f.want, f.gone, f.last, f.checked,
+				r.src.suspects[f] != nil, f.orphan, f.packed)
+		}
+	})
+	return text
+}
+
 // link gives a file a second name for a moment.
 func (p *program) link() {
 	if p.names["app.log"] == nil {
@@ -583,7 +623,7 @@ func (p *program) check() {
 		time.Sleep(5 * time.Millisecond)
 	}
 	if len(list) > 0 {
-		p.t.Errorf("%d lines are missing: %v\n%+v", len(list), list, p.r.src.Stats())
+		p.t.Errorf("seed %d: %d lines are missing: %v\n%+v\n%s", p.seed, len(list), list, p.r.src.Stats(), p.r.files())
 		return
 	}
 	p.running = false

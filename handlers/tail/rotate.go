@@ -196,8 +196,8 @@ func (s *Source) checkGone() {
 			continue
 		}
 		switch {
-		case s.packs[f] && !f.packed.look.begun:
-			// It has its own time.
+		case s.packs[f] && (f.packed.stage != packing || !f.packed.look.begun):
+			// It has its own time, unless it is incomplete for good.
 		case s.mayGoOn(f):
 			// Until max_wait.
 		case f.read.pos < st.size && !f.last && f.packed == nil:
