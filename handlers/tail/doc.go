@@ -13,4 +13,8 @@
 // a truncation, until it is cut again or gone. What a file is called does not
 // matter: a renamed file goes on, a copy of a truncated one goes on, a new
 // file under an old name starts.
+//
+// Lines are cut where the newlines are, by split, or by the rules of an input
+// whose lines are encoded, wrapped, or joined to events, by join. Either way a
+// place is all that going on needs to know.
 package tail
