@@ -239,6 +239,8 @@ func (c *consumer) leave(ctx context.Context) {
 		c.abandon()
 	}
 	c.client.Close()
+	// Closing leaves once more, in a goroutine that Close need not wait for.
+	c.client.AllowRebalance()
 }
 
 // giveUpPlace leaves the group for good, which the client does not do for a
