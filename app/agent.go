@@ -95,6 +95,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	background := context.Background()
 	g.add(background, "live config", a.live.run, nil)
 	g.add(background, "wait for kafka", a.kafka.run, nil)
+	g.add(background, "memory", giveBack(func() uint64 { return a.source.Stats().Bytes }), nil)
 	g.add(background, "pipelines", stopLast(a.router.Stop), a.drain)
 	g.add(background, "tail", a.source.Run, nil)
 	g.add(background, "publishers", stopLast(a.close), nil)

@@ -196,3 +196,33 @@ func TestFileAtRiskGoesFirst(t *testing.T) {
 	require.GreaterOrEqual(t, turns[risky.in], 4)
 	require.GreaterOrEqual(t, turns[other], 2)
 }
+
+// A file that always has more takes one turn for each that a thousand small
+// ones take: none of them waits for more than the others.
+func TestTurnsAreFair(t *testing.T) {
+	r := newRig(t)
+	s := r.idleSource(time.Now())
+	in := s.inputs["in"]
+	in.cfg, in.configured, in.sub = config.Input{Name: "in"}, true, &subscription{}
+	s.ordered = []*input{in}
+	large := s.made("/l/large.log", 1)
+	in.push(large, false)
+	const n = 1000
+	for i := range n {
+		in.push(s.made("/l/"+itoa(uint64(i)), uint64(10+i)), false)
+	}
+	turns := map[*file]int{}
+	for range n + 1 {
+		s.idle = 1
+		require.True(t, s.dispatchOne())
+		tn := <-s.turns
+		turns[tn.file]++
+		tn.file.busy = false
+		s.reserved, in.reserved, in.reading = 0, 0, 0
+		if tn.file == large {
+			in.push(large, false)
+		}
+	}
+	require.Len(t, turns, n+1)
+	require.Equal(t, 1, turns[large])
+}
