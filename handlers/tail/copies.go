@@ -108,7 +108,8 @@ func (s *Source) original(f *file) bool {
 		alike := s.heads[head]
 		for i := 0; i < len(alike); i++ {
 			o := alike[i]
-			if o == f || o.read.pos == 0 || o.spoiled || o.released || !related(o.path, f.path) {
+			// What was cut and is filled with the same again is no copy.
+			if o == f || o.inode == f.inode || o.read.pos == 0 || o.spoiled || o.released || !related(o.path, f.path) {
 				continue
 			}
 			if !o.orphan {

@@ -6,4 +6,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// leaks are what others leave behind in a process.
+var leaks []goleak.Option
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, leaks...) }

@@ -285,7 +285,7 @@ const (
 
 // beginAgain follows the same inode as a new generation, from its start.
 func (s *Source) beginAgain(f *file, why reason) *file {
-	g := &file{in: f.in, fd: -1, size: -1, checked: true, nuls: f.read.pos, entry: entry{
+	g := &file{in: f.in, fd: -1, size: -1, nuls: f.read.pos, entry: entry{
 		name: f.name, gen: f.gen + 1, inode: f.inode, born: f.born, path: f.path,
 	}}
 	if own := s.nameFor(f.inode, f.born); own != f.name {

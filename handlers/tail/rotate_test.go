@@ -242,3 +242,35 @@ func TestFoldersComeAndGo(t *testing.T) {
 	r.write(filepath.Join("d0", "x", "a.log"), "again\n")
 	r.wait(append(want, "again")...)
 }
+
+// A copy that is written over the one before is a copy, too.
+func TestCopyOverAnOldCopy(t *testing.T) {
+	r := newRig(t)
+	r.inputs = []config.Input{r.input("in", "app.log*")}
+	r.start()
+	var want []string
+	for i := range 4 {
+		text, lines := numbered("round "+itoa(uint64(i)), 0, 300)
+		r.write("app.log", text)
+		want = append(want, lines...)
+		r.wait(want...)
+		copyTruncate(r, "app.log", "app.log.1")
+		r.waitFor(func() bool { return r.src.Stats().Copies == uint64(i+1) })
+	}
+	r.write("app.log.1", "to the copy\n")
+	r.write("app.log", "to the file\n")
+	r.wait(append(want, "to the copy", "to the file")...)
+}
+
+// A file that is cut and filled with the same again is no copy of itself.
+func TestFilledWithTheSameAgain(t *testing.T) {
+	r := newRig(t)
+	text, lines := numbered("banner", 0, 300)
+	r.write("app.log", text)
+	r.start()
+	r.wait(lines...)
+	require.NoError(t, os.Truncate(r.path("app.log"), 0))
+	r.waitFor(func() bool { return r.src.Stats().Truncated == 1 })
+	r.write("app.log", text+"more\n")
+	r.wait(append(append(lines, lines...), "more")...)
+}
