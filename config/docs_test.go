@@ -96,7 +96,7 @@ func TestInputNamesOfTheSeed(t *testing.T) {
 	for i := range long {
 		long[i] = 'x'
 	}
-	require.Regexp(t, entryName, inputName(Seed{string(long), "t"}))
+	require.True(t, entryName.MatchString(inputName(Seed{string(long), "t"})))
 }
 
 func TestDocumentsAreRefused(t *testing.T) {
