@@ -58,27 +58,6 @@ func (w *waitFor) once(ctx context.Context) error {
 	return w.ping(ctx)
 }
 
-// whenReady calls f once all services are ready, unless ctx ends before.
-func whenReady(ctx context.Context, services []Service, f func()) error {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ready := true
-		for _, s := range services {
-			ready = ready && s.Ready() == nil
-		}
-		if ready {
-			f()
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
 // standstill is how long work may be in flight without any of it settling
 // before a service no longer counts as ready.
 const standstill = 10 * time.Second

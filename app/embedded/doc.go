@@ -4,7 +4,7 @@
 // second start goes on where the first stopped.
 //
 //	etcd.go      etcd, one member
-//	broker.go    the Kafka broker; retention.go gives its disk back
+//	broker/      the Kafka broker; retention.go gives its disk back
 //	store.go     the log store: VictoriaLogs' storage behind two HTTP servers
 //	  bulk.go      the `_bulk` front, with Elasticsearch's manners
 //	  search.go    VictoriaLogs' own API and page
@@ -12,7 +12,8 @@
 //	  ids.go       the ids of all documents ever accepted
 //
 // Nothing here is needed in production: the agent and the transfer do not know
-// whether the other end is one of these.
+// whether the other end is one of these. A lean build has the broker alone,
+// which the self-test of a host needs.
 package embedded
 
 import "github.com/logferry/logferry/app/embedded/quiet"

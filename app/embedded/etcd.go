@@ -13,6 +13,8 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"google.golang.org/grpc"
+
+	"github.com/logferry/logferry/app/embedded/local"
 )
 
 const (
@@ -52,7 +54,7 @@ type Etcd struct {
 // from warning upwards goes to o.Logger. A folder that another process uses is
 // an error at once; etcd itself would wait for ever.
 func StartEtcd(o EtcdOptions) (e *Etcd, err error) {
-	unlock, err := lockDir(o.Dir)
+	unlock, err := local.Lock(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
@@ -61,7 +63,7 @@ func StartEtcd(o EtcdOptions) (e *Etcd, err error) {
 			unlock()
 		}
 	}()
-	addr, err := FreeAddr(o.Addr, false)
+	addr, err := local.FreeAddr(o.Addr, false)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}

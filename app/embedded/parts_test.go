@@ -3,7 +3,6 @@ package embedded
 import (
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -79,22 +78,6 @@ func TestJournalGivesWholeFramesBack(t *testing.T) {
 		}
 		require.EqualValues(t, cut/frame*frame, j.size)
 		require.NoError(t, j.close())
-	}
-}
-
-func TestListenMovesOnlyWhenItMay(t *testing.T) {
-	taken, err := Listen("127.0.0.1:0", false)
-	require.NoError(t, err)
-	defer taken.Close()
-	_, err = Listen(taken.Addr().String(), false)
-	require.ErrorContains(t, err, taken.Addr().String())
-	moved, err := Listen(taken.Addr().String(), true)
-	require.NoError(t, err)
-	defer moved.Close()
-	require.Greater(t, moved.Addr().(*net.TCPAddr).Port, taken.Addr().(*net.TCPAddr).Port)
-	for _, bad := range []string{"127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000"} {
-		_, err = Listen(bad, true)
-		require.Error(t, err, bad)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/logferry/logferry/app/embedded/local"
 )
 
 // server is one HTTP server on the loopback interface.
@@ -21,7 +23,7 @@ type server struct {
 }
 
 func serve(addr string, h http.Handler, logger *slog.Logger) (*server, error) {
-	l, err := Listen(addr, false)
+	l, err := local.Listen(addr, false)
 	if err != nil {
 		return nil, err
 	}

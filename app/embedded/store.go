@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/logstorage"
+
+	"github.com/logferry/logferry/app/embedded/local"
 )
 
 const (
@@ -127,7 +129,7 @@ func (s *Store) open(o StoreOptions) (err error) {
 			undo[i]()
 		}
 	}()
-	if s.unlock, err = lockDir(o.Dir); err != nil {
+	if s.unlock, err = local.Lock(o.Dir); err != nil {
 		return err
 	}
 	undo = append(undo, s.unlock)

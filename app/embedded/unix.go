@@ -7,10 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func flock(f *os.File) error {
-	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-}
-
 // mmap maps the whole of a file for reading and writing.
 func mmap(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

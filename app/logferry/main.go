@@ -28,15 +28,19 @@ func main() {
 }
 
 func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "logferry",
-		Short: "Log lines from files to Kafka and from Kafka to Elasticsearch, and none lost",
-		Long: `logferry ferries log lines from files to Kafka (agent) and from Kafka to
-Elasticsearch (transfer). It loses nothing and can be re-tuned while it runs.
+	long := `logferry ferries log lines from files to Kafka (agent) and from Kafka to
+Elasticsearch (transfer). It loses nothing and can be re-tuned while it runs.`
+	if !app.Lean {
+		long += `
 
 Try it without any other program:
 
-  logferry up '/var/log/*.log'`,
+  logferry up '/var/log/*.log'`
+	}
+	root := &cobra.Command{
+		Use:           "logferry",
+		Short:         "Log lines from files to Kafka and from Kafka to Elasticsearch, and none lost",
+		Long:          long,
 		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceUsage:  true,
@@ -80,7 +84,7 @@ func status(err error) int {
 		wrongUsage  usageError
 		wrongConfig *config.Errors
 	)
-	if errors.As(err, &wrongUsage) || errors.As(err, &wrongConfig) {
+	if errors.As(err, &wrongUsage) || errors.As(err, &wrongConfig) || errors.Is(err, app.ErrLean) {
 		return exitUsage
 	}
 	return exitFailed
@@ -99,6 +103,11 @@ func newVersion() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArgs,
-		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "logferry", app.Version) },
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintln(cmd.OutOrStdout(), "logferry", app.Version)
+			if app.Lean {
+				fmt.Fprintln(cmd.OutOrStdout(), "lean: without `logferry up`")
+			}
+		},
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/logferry/logferry/app/embedded"
+	"github.com/logferry/logferry/app/embedded/broker"
 	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/router/kafka"
 )
@@ -54,15 +54,15 @@ func TestAgentWithTenThousandFiles(t *testing.T) {
 	}
 	const files, lines = 10_000, 100
 	dir := t.TempDir()
-	broker, err := embedded.StartBroker(embedded.BrokerOptions{
+	server, err := broker.Start(broker.Options{
 		Dir: filepath.Join(dir, "kafka"), Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	defer func() { require.NoError(t, broker.Close()) }()
+	defer func() { require.NoError(t, server.Close()) }()
 	type section = map[string]any
 	text, err := json.Marshal(section{
 		"node": "n", "data_dir": filepath.Join(dir, "data"), "admin": section{"listen": ""},
-		"kafka": section{"brokers": []string{broker.Addr()}},
+		"kafka": section{"brokers": []string{server.Addr()}},
 		"agent": section{"inputs": []section{{"name": "a", "topic": "many", "paths": []string{filepath.Join(dir, "logs/*/*.log")}}}},
 	})
 	require.NoError(t, err)
@@ -91,7 +91,7 @@ func TestAgentWithTenThousandFiles(t *testing.T) {
 		}
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "logs", strconv.Itoa(i%10), fmt.Sprintf("%d.log", i)), b.Bytes(), 0o600))
 	}
-	reader := kafka.NewReader(config.Kafka{Brokers: []string{broker.Addr()}}, slog.New(slog.DiscardHandler))
+	reader := kafka.NewReader(config.Kafka{Brokers: []string{server.Addr()}}, slog.New(slog.DiscardHandler))
 	shipped := func() (n int64) {
 		spans, err := reader.Spans(context.Background(), "many")
 		if err != nil {

@@ -29,8 +29,9 @@ func newUp() *cobra.Command {
 		{"console-port", &o.Console, 7070, "health and metrics"},
 	}
 	cmd := &cobra.Command{
-		Use:   "up [GLOB...]",
-		Short: "Run everything in one process: servers, agent, transfer and a search page",
+		Use:    "up [GLOB...]",
+		Short:  "Run everything in one process: servers, agent, transfer and a search page",
+		Hidden: app.Lean,
 		Long: `Run an etcd, a Kafka broker, a log store with a search page, an agent and a
 transfer in one process on 127.0.0.1. Files that match the GLOBs are shipped at
 once. All state is kept in --dir: a second start goes on where the first stopped.`,

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/logferry/logferry/app"
 )
 
 func TestWrongCallsExitWithTwoAndSayWhatToDo(t *testing.T) {
@@ -100,9 +102,11 @@ transfer: {routes: [{name: a, topics: [a], index: a}]}
 func TestHelpShowsOnlyWhatIsThere(t *testing.T) {
 	out, _, status := run(t, t.TempDir())
 	require.Equal(t, 0, status)
-	for _, c := range []string{"up", "agent", "transfer", "version", "completion"} {
+	for _, c := range []string{"agent", "transfer", "version", "completion"} {
 		require.Contains(t, out, "\n  "+c)
 	}
+	require.Equal(t, !app.Lean, strings.Contains(out, "\n  up "), out)
+	require.Equal(t, !app.Lean, strings.Contains(out, "logferry up '"), out)
 	_, err := os.Stat("logferry-data")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

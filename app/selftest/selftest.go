@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/logferry/logferry/app/embedded"
+	"github.com/logferry/logferry/app/embedded/broker"
 	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/router/kafka"
 )
@@ -98,21 +98,21 @@ func Agent(ctx context.Context, o Options) (_ *Report, err error) {
 	}
 	defer said.Close()
 	r.agents = said
-	broker, err := embedded.StartBroker(embedded.BrokerOptions{Dir: filepath.Join(dir, "kafka"), Addr: "127.0.0.1:0", Logger: o.Logger})
+	server, err := broker.Start(broker.Options{Dir: filepath.Join(dir, "kafka"), Addr: "127.0.0.1:0", Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		err = errors.Join(err, broker.Close())
+		err = errors.Join(err, server.Close())
 		if err == nil && r.report.OK() {
 			r.report.Dir = ""
 			err = os.RemoveAll(dir)
 		}
 	}()
-	if err := r.writeConfig(broker.Addr()); err != nil {
+	if err := r.writeConfig(server.Addr()); err != nil {
 		return nil, err
 	}
-	if err := r.torture(ctx, config.Kafka{Brokers: []string{broker.Addr()}}); err != nil {
+	if err := r.torture(ctx, config.Kafka{Brokers: []string{server.Addr()}}); err != nil {
 		return nil, err
 	}
 	r.ledger.report(&r.report)

@@ -1,4 +1,6 @@
-package embedded
+// Package local has what the embedded servers take of the machine: a port of
+// the loopback interface, and a directory for themselves.
+package local
 
 import (
 	"errors"

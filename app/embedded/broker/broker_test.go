@@ -1,8 +1,13 @@
-package embedded
+package broker
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,7 +18,7 @@ import (
 
 func startBroker(t *testing.T, dir string) *Broker {
 	t.Helper()
-	b, err := StartBroker(BrokerOptions{Dir: dir, Addr: "127.0.0.1:0", Logger: testLogger(t)})
+	b, err := Start(Options{Dir: dir, Addr: "127.0.0.1:0", Logger: testLogger(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { b.Close() })
 	return b
@@ -83,7 +88,7 @@ func TestBrokerGoesOnWhereItStopped(t *testing.T) {
 	defer cancel()
 	dir := t.TempDir()
 	b := startBroker(t, dir)
-	_, err := StartBroker(BrokerOptions{Dir: dir, Addr: "127.0.0.1:0", Logger: testLogger(t)})
+	_, err := Start(Options{Dir: dir, Addr: "127.0.0.1:0", Logger: testLogger(t)})
 	require.ErrorContains(t, err, "in use")
 	fillBroker(ctx, t, b.Addr(), 1000)
 	require.NoError(t, b.Close())
@@ -120,4 +125,35 @@ func TestSweeperKeepsWhatIsNotRead(t *testing.T) {
 	require.EqualValues(t, 0, start("c"), "compacted")
 	require.EqualValues(t, 0, start("nobody"), "never read")
 	requireBrokerHolds(ctx, t, b.Addr(), n)
+}
+
+func TestAKilledBrokerGoesOn(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	dir := t.TempDir()
+	addr, kill := startChild(t, dir)
+	fillBroker(ctx, t, addr, 1000)
+	kill()
+	addr, _ = startChild(t, dir)
+	requireBrokerHolds(ctx, t, addr, 1000)
+}
+
+// startChild starts a broker in a process of its own. kill ends it with SIGKILL
+// and waits until it is gone.
+func startChild(t *testing.T, dir string) (addr string, kill func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	t.Cleanup(kill)
+	addr, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	return strings.TrimSpace(addr), kill
 }

@@ -1,4 +1,5 @@
-package embedded
+// Package broker holds the Kafka broker of `logferry up` and of the self-test.
+package broker
 
 import (
 	"context"
@@ -6,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -14,19 +14,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/logferry/logferry/app/embedded/local"
 )
 
 const (
 	// One partition keeps a topic in the order it was written, and a broker on
 	// this machine has nobody to share the others with.
-	brokerPartitions = 1
+	partitions = 1
 
-	brokerSegmentBytes = 32 << 20
-	brokerMessageBytes = 16 << 20
+	segmentBytes = 32 << 20
+	messageBytes = 16 << 20
 )
 
-// BrokerOptions says where the embedded broker lives.
-type BrokerOptions struct {
+// Options says where the embedded broker lives.
+type Options struct {
 	Dir    string // its data directory, made when absent
 	Addr   string // "127.0.0.1:port"; port 0 takes any
 	Logger *slog.Logger
@@ -43,16 +45,16 @@ type Broker struct {
 	once    sync.Once
 }
 
-// StartBroker starts a broker of one node on o.Dir: topics, records, group
+// Start starts a broker of one node on o.Dir: topics, records, group
 // offsets and producer ids are those of the last run, however that ended. A
 // topic that a client asks for is made. Records are kept until every group that
 // commits offsets for their partition has read them, see [sweeper].
-func StartBroker(o BrokerOptions) (*Broker, error) {
-	unlock, err := lockDir(o.Dir)
+func Start(o Options) (*Broker, error) {
+	unlock, err := local.Lock(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
-	l, err := Listen(o.Addr, false)
+	l, err := local.Listen(o.Addr, false)
 	if err != nil {
 		unlock()
 		return nil, fmt.Errorf("start broker: %w", err)
@@ -64,10 +66,10 @@ func StartBroker(o BrokerOptions) (*Broker, error) {
 		kfake.DataDir(filepath.Join(o.Dir, "data")),
 		kfake.SyncWrites(),
 		kfake.ClusterID("logferry"),
-		kfake.DefaultNumPartitions(brokerPartitions),
+		kfake.DefaultNumPartitions(partitions),
 		kfake.BrokerConfigs(map[string]string{
-			"message.max.bytes": strconv.Itoa(brokerMessageBytes),
-			"log.segment.bytes": strconv.Itoa(brokerSegmentBytes),
+			"message.max.bytes": strconv.Itoa(messageBytes),
+			"log.segment.bytes": strconv.Itoa(segmentBytes),
 			// The broker's own retention knows no groups, and compacting
 			// deletes a log before it writes the new one: a kill between
 			// the two would empty the topic. The sweeper does what is needed.
@@ -137,21 +139,4 @@ func (k kafkaToSlog) Logf(level kfake.LogLevel, format string, args ...any) {
 	case kfake.LogLevelWarn:
 		k.logger.Warn(fmt.Sprintf(format, args...))
 	}
-}
-
-// lockDir makes dir and takes it for this process; the lock ends with the
-// process, however that ends.
-func lockDir(dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := flock(f); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s is in use by another process", dir)
-	}
-	return func() { f.Close() }, nil
 }
