@@ -157,6 +157,9 @@ func (s *Source) direct(f, g *file) bool {
 		if !related(g.path, h.path) || !h.gone && !rotatedOf(g.path, h.path) {
 			continue
 		}
+		if h.born > f.born && h.born < g.born {
+			return false
+		}
 		mtime := h.mtime
 		if h.fd >= 0 {
 			if now, err := fstat(h.fd); err == nil {

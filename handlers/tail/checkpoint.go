@@ -19,6 +19,9 @@ type checkpoint struct {
 	entries map[inode]*entry
 	ended   map[string]*entry // by key: gone, but a packed copy may turn up
 	inputs  map[string]bool
+	// superseded are generations before those of entries: they were cut off,
+	// and it was not known yet what became of them.
+	superseded []*entry
 	// lost says that there was a checkpoint and none of it was good.
 	lost   bool
 	keeper *keeper
@@ -121,9 +124,13 @@ func loadCheckpoint(dir string, log *slog.Logger) (*checkpoint, error) {
 // take keeps the newest entry of each inode: what was written last.
 func (c *checkpoint) take(im *image) {
 	c.inputs = im.inputs
-	for _, key := range im.order {
+	last := map[string]int{}
+	for i, key := range im.order {
+		last[key] = i
+	}
+	for i, key := range im.order {
 		e := im.entries[key]
-		if e == nil {
+		if e == nil || last[key] != i {
 			continue
 		}
 		if e.ended {
@@ -131,8 +138,14 @@ func (c *checkpoint) take(im *image) {
 			continue
 		}
 		old := c.entries[e.inode]
-		if old == nil || old.name != e.name || old.gen <= e.gen {
+		switch {
+		case old == nil || old.name != e.name:
 			c.entries[e.inode] = e
+		case old.gen <= e.gen:
+			c.entries[e.inode] = e
+			c.superseded = append(c.superseded, old)
+		default:
+			c.superseded = append(c.superseded, e)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,14 +42,17 @@ func (m *marks) add(pos int64, tail uint64) {
 }
 
 // indexHead lets files be found by their first bytes.
-func (s *Source) indexHead(f *file) {
-	if f.head.size == 0 || f.indexed == f.head || f.packed != nil {
+func (s *Source) indexHead(f *file) { s.indexAs(f, f.head) }
+
+// indexAs is indexHead for a file that was not read yet and begins with head.
+func (s *Source) indexAs(f *file, head prefix) {
+	if head.size == 0 || f.indexed == head || f.packed != nil {
 		return
 	}
 	s.dropHead(f)
-	if alike := s.heads[f.head]; len(alike) < maxAlike {
-		s.heads[f.head] = append(alike, f)
-		f.indexed = f.head
+	if alike := s.heads[head]; len(alike) < maxAlike {
+		s.heads[head] = append(alike, f)
+		f.indexed = head
 	}
 }
 
@@ -82,7 +86,7 @@ func (s *Source) original(f *file) bool {
 	if s.suspects[f] != nil {
 		return false
 	}
-	if s.scanning {
+	if s.scanning || s.gathering {
 		// What f may be a copy of is perhaps looked at next.
 		s.unchecked = append(s.unchecked, f)
 		return false
@@ -101,7 +105,7 @@ func (s *Source) original(f *file) bool {
 		return false
 	}
 	heads := make([]prefix, 0, 11)
-	for size := 1; size <= len(first); size *= 2 {
+	for size := int(prefixOf(first).size); size > 0; size /= 2 {
 		heads = append(heads, prefixOf(first[:size]))
 	}
 	for _, head := range heads {
@@ -109,7 +113,7 @@ func (s *Source) original(f *file) bool {
 		for i := 0; i < len(alike); i++ {
 			o := alike[i]
 			// What was cut and is filled with the same again is no copy.
-			if o == f || o.inode == f.inode || o.read.pos == 0 || o.spoiled || o.released || !related(o.path, f.path) {
+			if o == f || o.inode == f.inode || o.spoiled || o.released || !related(o.path, f.path) {
 				continue
 			}
 			if !o.orphan {
@@ -145,16 +149,21 @@ func (s *Source) original(f *file) bool {
 		}
 	}
 	f.checked = true
+	if f.head.size == 0 {
+		s.indexAs(f, heads[0]) // for a copy that is made before it has its turn
+	}
 	return true
 }
 
-// recheck decides about the files that could not be decided about.
+// recheck decides about the files that could not be decided about: about the
+// shorter names first, since a copy's name is made of the original's.
 func (s *Source) recheck() {
 	if len(s.unchecked) == 0 {
 		return
 	}
 	files := s.unchecked
 	s.unchecked = nil
+	slices.SortStableFunc(files, func(a, b *file) int { return len(a.path) - len(b.path) })
 	for _, f := range files {
 		s.enqueue(f)
 	}
@@ -202,7 +211,15 @@ func (s *Source) stands(f *file) bool {
 // claim lets the orphan o go on in its copy c, if that is what c is.
 func (s *Source) claim(o, c *file) bool {
 	st, err := fstat(c.fd)
-	if err != nil || st.size < o.read.pos || !tailStands(c.fd, o.read.pos, o.before) {
+	if err != nil {
+		return false
+	}
+	if st.size < o.read.pos && o.marks == nil && len(o.flight) == 0 {
+		// Nothing is known of what stands in between. Read again from its
+		// beginning, nothing is lost, and what is a repeat has the same id.
+		o.read, o.acked, o.before, o.tail = place{}, place{}, 0, 0
+	}
+	if st.size < o.read.pos || !tailStands(c.fd, o.read.pos, o.before) {
 		return false
 	}
 	s.log.Info("copy of a truncated file goes on where that was left", "path", c.path, "file", o.key(), "from", o.read.pos)
@@ -296,6 +313,41 @@ func (s *Source) awaitCopy(f *file) {
 	}
 }
 
+// outgrown says whether c, which seemed to be a copy of o, has more than that:
+// somebody writes to it.
+func outgrown(c, o *file) bool {
+	if o.fd < 0 {
+		return false
+	}
+	st, err := fstat(o.fd)
+	return err == nil && c.size > st.size
+}
+
+// revive lets the generations that were cut off before we were stopped, and
+// whose copy was not found, wait for it.
+func (s *Source) revive() {
+	if len(s.superseded) == 0 || len(s.ordered) == 0 {
+		return
+	}
+	for _, e := range s.superseded {
+		in := s.inputOf(e.path)
+		if in == nil {
+			s.orphan(e)
+			continue
+		}
+		f := &file{
+			entry: *e, in: in, fd: -1, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos,
+			checked: true, told: true, retired: true, followed: true,
+		}
+		f.dirty = false
+		s.retired[f] = true
+		s.indexHead(f)
+		s.awaitCopy(f)
+	}
+	s.superseded = nil
+	s.suspectAt = s.now
+}
+
 // checkSuspects lets suspects go that nothing was proved against, and gives up
 // the orphans whose copy did not turn up.
 func (s *Source) checkSuspects() {
@@ -315,9 +367,8 @@ func (s *Source) checkSuspects() {
 		}
 		if st, err := fstat(c.fd); err == nil && st.size != c.size {
 			c.size, c.changed = st.size, s.now
-			continue
 		}
-		if s.now.Sub(c.changed) < wait && !o.retired {
+		if s.now.Sub(c.changed) < wait && !o.retired && !outgrown(c, o) {
 			continue
 		}
 		delete(s.suspects, c)

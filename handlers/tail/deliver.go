@@ -28,6 +28,7 @@ type packet struct {
 	end      place
 	tail     uint64
 	done     bool
+	kept     bool // until the checkpoint knows the file
 	attempts int
 	then     *packet // of the next file, done when this is
 }
@@ -72,7 +73,9 @@ func (s *Source) handOutLines(t *turn) {
 		Read:   t.read,
 		Turn:   f.turn,
 	}
-	s.send(p, f.in)
+	if !s.tell(p) {
+		s.send(p, f.in)
+	}
 }
 
 // send hands a packet to in's consumer, now or once there is one.

@@ -145,7 +145,7 @@ func (s *Source) resume(in *input, path string, fd int, st stat, first []byte, b
 	case !e.head.covers(first) || !tailStands(fd, e.acked.pos, e.tail):
 		why = whyRewritten
 	}
-	f := &file{entry: *e, in: in, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: e.acked.pos > 0}
+	f := &file{entry: *e, in: in, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: e.head.size > 0, told: e.head.size > 0}
 	f.dirty, f.path, f.left = false, path, 0
 	s.recognise(f, first)
 	s.follow(f, fd)
@@ -190,7 +190,6 @@ func (s *Source) fresh(in *input, path string, fd int, st stat, first []byte, bo
 	s.log.Debug("file found", "path", path, "file", f.key(), "size", st.size)
 	s.follow(f, fd)
 	s.touch(&f.entry)
-	s.urgent = true
 	return f
 }
 

@@ -54,6 +54,8 @@ type file struct {
 	followed bool // the same inode is followed as the next generation
 
 	checked bool // it is no copy of a file that was cut off
+	told    bool // the checkpoint knows it, with its first bytes
+	telling bool // it is about to
 	orphan  bool // it was cut off, and waits for its copy
 
 	after   *file     // held back until that one was read, which had its name before

@@ -15,6 +15,8 @@ func (s *Source) hinted(batch map[string]hint) {
 	if s.stopped {
 		return
 	}
+	s.gathering = true
+	defer func() { s.gathering = false }()
 	for path, op := range batch {
 		if path == "" {
 			s.scanSoon(0)

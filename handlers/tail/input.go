@@ -113,6 +113,16 @@ func (in *input) matches(path string) bool {
 	return slices.ContainsFunc(in.patterns, func(p *pattern) bool { return p.matches(names) }) && !in.excludes(path)
 }
 
+// inputOf returns the first input that asks for path, or nil.
+func (s *Source) inputOf(path string) *input {
+	for _, in := range s.ordered {
+		if in.matches(path) {
+			return in
+		}
+	}
+	return nil
+}
+
 // matches says whether names, the elements of a path, are what p asks for.
 func (p *pattern) matches(names []string) bool { return matchSegs(p.segs, names) }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,7 @@ type keeper struct {
 	good   uint64 // number of the newest good file, 0 for none
 	file   *os.File
 	writes chan<- write // to the goroutine that runs it
+	killed atomic.Bool  // tests: nothing is written any more, as by a killed process
 }
 
 // write is one thing to write: a whole checkpoint, or records that follow it.
@@ -39,6 +41,9 @@ func (k *keeper) run(writes <-chan write, written chan<- error) {
 }
 
 func (k *keeper) write(w write) error {
+	if k.killed.Load() {
+		return os.ErrClosed
+	}
 	if w.snapshot {
 		return k.snapshot(w.data)
 	}

@@ -32,6 +32,8 @@ type state struct {
 	jumped     bool              // the last turn was of a file at risk
 	ended      map[string]*entry // files that are gone, by key, for their packed copies
 	scanning   bool
+	gathering  bool             // more new files may come with this batch of hints
+	superseded []*entry         // of the checkpoint: cut off, their copies were not found yet
 	left       map[string]*file // who had a name last, by path
 	pipes      map[string]*file // named pipes, by path
 	gone       map[*file]bool   // without a name, read to their end
@@ -56,7 +58,9 @@ type state struct {
 	keeper      *keeper
 	dirty       []*entry
 	newInputs   []string
-	urgent      bool // a generation began that the checkpoint does not know
+	untold      []*file   // with packets that wait until the checkpoint knows the file
+	telling     []*file   // the same, of the write under way
+	tellAt      time.Time // when they wait no longer
 	writing     bool
 	unsynced    bool  // something was written and may not be on disk
 	wholesale   bool  // the next write is a snapshot
@@ -92,30 +96,31 @@ type state struct {
 
 func (st *state) init(s *Source, c *checkpoint) {
 	*st = state{
-		inputs:    map[string]*input{},
-		files:     map[inode]*file{},
-		retired:   map[*file]bool{},
-		gone:      map[*file]bool{},
-		pipes:     map[string]*file{},
-		left:      map[string]*file{},
-		orphans:   map[*file]time.Time{},
-		waiting:   map[*file]wait{},
-		suspects:  map[*file]*file{},
-		heads:     map[prefix][]*file{},
-		packs:     map[*file]bool{},
-		ended:     c.ended,
-		rhythms:   map[string]*rhythm{},
-		paces:     map[*file]*pace{},
-		past:      c.entries,
-		byIno:     map[uint64]inode{},
-		known:     c.inputs,
-		said:      map[string]bool{},
-		idle:      readers,
-		keeper:    c.keeper,
-		maxOpen:   s.o.MaxOpenFiles,
-		wholesale: true,
-		lost:      c.lost,
-		now:       time.Now(),
+		inputs:     map[string]*input{},
+		files:      map[inode]*file{},
+		retired:    map[*file]bool{},
+		gone:       map[*file]bool{},
+		pipes:      map[string]*file{},
+		left:       map[string]*file{},
+		orphans:    map[*file]time.Time{},
+		waiting:    map[*file]wait{},
+		suspects:   map[*file]*file{},
+		heads:      map[prefix][]*file{},
+		packs:      map[*file]bool{},
+		ended:      c.ended,
+		superseded: c.superseded,
+		rhythms:    map[string]*rhythm{},
+		paces:      map[*file]*pace{},
+		past:       c.entries,
+		byIno:      map[uint64]inode{},
+		known:      c.inputs,
+		said:       map[string]bool{},
+		idle:       readers,
+		keeper:     c.keeper,
+		maxOpen:    s.o.MaxOpenFiles,
+		wholesale:  true,
+		lost:       c.lost,
+		now:        time.Now(),
 	}
 	st.expireAt = st.now.Add(time.Hour)
 	for id := range c.entries {
@@ -248,8 +253,11 @@ func (s *Source) due() {
 		}
 		s.recheck()
 	}
+	if len(s.untold)+len(s.telling) > 0 && !s.now.Before(s.tellAt) {
+		s.tellLate()
+	}
 	s.retryLater()
-	if s.pendingWrite() && !s.writing && (s.urgent && s.writeFailed == nil || !s.now.Before(s.writeAt())) {
+	if s.pendingWrite() && !s.writing && (len(s.untold) > 0 && s.writeFailed == nil || !s.now.Before(s.writeAt())) {
 		s.flush()
 	}
 	s.answerDrains()
@@ -287,6 +295,9 @@ func (s *Source) next() time.Time {
 	}
 	if s.pendingWrite() && !s.writing {
 		sooner(s.writeAt())
+	}
+	if len(s.untold)+len(s.telling) > 0 {
+		sooner(s.tellAt)
 	}
 	if s.changed {
 		sooner(s.statsAt)

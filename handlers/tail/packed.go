@@ -341,7 +341,6 @@ func (s *Source) inherit(f *file, e *entry) {
 	f.read, f.before, f.dry = e.acked, e.tail, e.acked.pos
 	f.origin, f.dirty = nil, false
 	s.touch(&f.entry)
-	s.urgent = true
 }
 
 // finishPacked marks a packed file as one of which nothing is to be read.

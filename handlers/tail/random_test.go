@@ -72,6 +72,7 @@ type written struct {
 	pos  int64
 	owed bool
 	torn bool // its first part may come alone
+	anew bool // it may come again under another id
 }
 
 type program struct {
@@ -158,6 +159,8 @@ func (p *program) step() {
 		time.Sleep(time.Duration(p.rnd.IntN(4000)) * time.Microsecond)
 	}
 	switch n := p.rnd.IntN(100); {
+	case !p.running && n < 10:
+		p.copyTruncate() // whom nobody saw
 	case n < 40:
 		p.write("app.log", 1+p.rnd.IntN(5))
 	case n < 48:
@@ -178,7 +181,7 @@ func (p *program) step() {
 		p.link()
 	case n < 87:
 		p.moveAway(names[1+p.rnd.IntN(3)])
-	case n < 91:
+	case n < 92:
 		p.toggle()
 	case n < 94:
 		p.pause()
@@ -547,7 +550,10 @@ func (p *program) toggle() {
 	}
 	p.away = nil
 	p.killed = true
-	_ = p.r.src.call(context.Background(), func() { p.r.src.crashing = true })
+	_ = p.r.src.call(context.Background(), func() {
+		p.r.src.crashing = true
+		p.r.src.keeper.killed.Store(p.rnd.IntN(2) == 0) // in a write, or between two
+	})
 	p.r.kill()
 }
 
@@ -593,7 +599,7 @@ func (p *program) lines() (lines []got) {
 			if i > 0 && !strings.HasPrefix(text, "\t") {
 				p.t.Errorf("%q begins an event inside another", text[:min(len(text), 40)])
 			}
-			lines = append(lines, got{text: text, path: l.path, pos: l.pos})
+			lines = append(lines, got{text: text, path: l.path, file: l.file, pos: l.pos})
 			l.pos += int64(len(text)) + 1
 		}
 	}
@@ -629,6 +635,7 @@ func (p *program) check() {
 	p.running = false
 	p.r.end()
 	times := map[string]int{}
+	ids := map[string]string{}
 	for _, l := range p.lines() {
 		w := p.issued[l.text]
 		if w.written == nil {
@@ -639,6 +646,13 @@ func (p *program) check() {
 			p.t.Errorf("%q is at %d, not at %d", l.text[:min(len(l.text), 40)], pos, l.pos)
 		}
 		times[l.text]++
+		// A repeat has the same id, which hides it: what comes under another
+		// one is a second document.
+		id := fmt.Sprintf("%d of %s", l.pos, l.file)
+		if first, again := ids[l.text]; again && first != id && w.other < 0 && !w.anew {
+			p.t.Errorf("seed %d: %q came as %s and as %s, %s", p.seed, l.text[:min(len(l.text), 40)], first, id, l.path)
+		}
+		ids[l.text] = id
 	}
 	// What was acked behind a nacked batch comes again after a stop.
 	if !p.killed && !p.copied && p.r.nack == nil {

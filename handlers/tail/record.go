@@ -60,12 +60,16 @@ func (s *Source) writeAt() time.Time {
 
 // flush gives what changed to the keeper. What was written is there when we
 // are killed; only a loss of power needs the disk to be waited for, which is
-// done less often. A new generation is told at once: should we be killed, its
-// lines keep their ids.
+// done less often, and if it can be not while lines wait.
 func (s *Source) flush() {
-	w := write{sync: !s.now.Before(s.syncAt) || len(s.draining) > 0}
+	syncAt := s.syncAt
+	if len(s.untold) > 0 {
+		syncAt = syncAt.Add(syncEvery)
+	}
+	w := write{sync: !s.now.Before(syncAt) || len(s.draining) > 0}
 	w.data, w.snapshot = s.records()
-	s.urgent, s.rewrite = false, false
+	s.telling, s.untold = s.untold, s.telling
+	s.rewrite = false
 	s.unsynced = !w.sync && !w.snapshot
 	if !s.unsynced {
 		s.syncAt = s.now.Add(syncEvery)
@@ -85,6 +89,9 @@ func (s *Source) records() ([]byte, bool) {
 			b = appendInput(b, name)
 		}
 		for _, e := range s.past {
+			b = appendEntry(b, e)
+		}
+		for _, e := range s.superseded {
 			b = appendEntry(b, e)
 		}
 		for _, e := range s.ended {
@@ -130,6 +137,7 @@ func appendInput(b []byte, name string) []byte {
 func (s *Source) wrote(err error) {
 	s.writing = false
 	s.changed = true
+	defer s.tellTold(err)
 	if err == nil {
 		s.tally.CheckpointWrites++
 		if s.writeFailed != nil {

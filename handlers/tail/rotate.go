@@ -140,17 +140,11 @@ func (s *Source) adopt() {
 		if e.left != 0 || s.files[id] != nil {
 			continue
 		}
-		var in *input
-		for _, asks := range s.ordered {
-			if asks.matches(e.path) {
-				in = asks
-				break
-			}
-		}
+		in := s.inputOf(e.path)
 		if in == nil || s.tree.unsure(e.path) {
 			continue
 		}
-		f := &file{entry: *e, in: in, fd: -1, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: true}
+		f := &file{entry: *e, in: in, fd: -1, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: true, told: e.head.size > 0}
 		f.dirty = false
 		s.recognise(f, nil)
 		if !s.sibling(f) {
@@ -328,7 +322,7 @@ func (s *Source) succeed(f, g *file, fd int, why reason) *file {
 		f.fd = -1
 	}
 	f.followed = true
-	f.orphan = f.read.pos > 0
+	f.orphan = f.read.pos > 0 || f.head.size > 0
 	if f.orphan {
 		s.follows(g, f)
 	}
@@ -338,9 +332,9 @@ func (s *Source) succeed(f, g *file, fd int, why reason) *file {
 	s.hold(g, fd)
 	if first, err := s.firstBytes(fd); err == nil {
 		s.recognise(g, first)
+		s.indexAs(g, prefixOf(first))
 	}
 	s.touch(&g.entry)
-	s.urgent = true
 	if f.orphan {
 		s.awaitCopy(f)
 	}
@@ -373,13 +367,7 @@ func (s *Source) reassign() {
 		if f.spoiled || f.released {
 			continue
 		}
-		var in *input
-		for _, asks := range s.ordered {
-			if asks.matches(f.path) {
-				in = asks
-				break
-			}
-		}
+		in := s.inputOf(f.path)
 		if in == f.in {
 			continue
 		}

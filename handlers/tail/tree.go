@@ -153,6 +153,7 @@ func (s *Source) scan() {
 	t.failed = t.failed[:0]
 	t.names = 0
 	s.scanning = true
+	s.revive()
 	for _, f := range t.bases {
 		s.scanFolder(f)
 	}
