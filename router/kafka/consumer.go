@@ -232,7 +232,7 @@ func (c *consumer) leave(ctx context.Context) {
 	c.client.AllowRebalance()
 	member, _ := c.client.GroupMetadata()
 	err := c.client.LeaveGroupContext(ctx)
-	if err == nil && c.o.Instance != "" && member != "" && !c.fenced.Load() {
+	if err == nil && c.o.Instance != "" && !c.fenced.Load() {
 		err = c.giveUpPlace(ctx, member)
 	}
 	if err != nil {
@@ -245,7 +245,8 @@ func (c *consumer) leave(ctx context.Context) {
 
 // giveUpPlace leaves the group for good, which the client does not do for a
 // member with a name: it keeps the place for the next start. Whoever stops in
-// good order may not come back, and others go on sooner.
+// good order may not come back, and others go on sooner. member is empty when
+// the group has not answered yet: the place is known by its name all the same.
 func (c *consumer) giveUpPlace(ctx context.Context, member string) error {
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group, req.MemberID = c.o.Group, member

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/logferry/logferry/config"
@@ -70,4 +71,29 @@ func TestAPlaceThatIsTakenEndsTheSubscription(t *testing.T) {
 		seen = collect(t, ch2, 1)[0]
 	}
 	require.False(t, second.Fenced())
+}
+
+// Who is stopped while the others have not let it in yet is a member already,
+// and must not hold a place that nobody works at.
+func TestAMemberThatStopsBeforeItIsInGivesItsPlaceUp(t *testing.T) {
+	t.Parallel()
+	_, cfg := broker(t, kfake.SeedTopics(1, "web", "shop"))
+	produce(t, cfg, records("web", 0, "one")...)
+	_, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}, Instance: "a"})
+	require.Equal(t, []string{"one"}, collect(t, ch, 1))
+	client, err := NewClient(cfg)
+	require.NoError(t, err)
+	defer client.Close()
+	instances := func() (names []string) {
+		groups, err := kadm.NewClient(client).DescribeGroups(context.Background(), "g")
+		require.NoError(t, err)
+		for _, m := range groups["g"].Members {
+			names = append(names, *m.InstanceID)
+		}
+		return names
+	}
+	s, _ := subscribe(t, cfg, SubscriberOptions{Topics: []string{"shop"}, Instance: "b"})
+	require.Eventually(t, func() bool { return len(instances()) == 2 }, wait, time.Millisecond)
+	require.NoError(t, s.Drain(context.Background()))
+	require.Equal(t, []string{"a"}, instances())
 }
