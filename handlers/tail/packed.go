@@ -362,7 +362,7 @@ func (s *Source) finishPacked(f *file) {
 // keepEnded keeps where a file that is gone was left, if a packed copy of it
 // may turn up.
 func (s *Source) keepEnded(e entry) bool {
-	if e.acked.pos == 0 || e.gz.raw > 0 || !s.mayBePacked(e.path) {
+	if e.head.size == 0 || e.gz.raw > 0 || !s.mayBePacked(e.path) {
 		return false
 	}
 	e.ended, e.left, e.dirty = true, s.now.Unix(), false

@@ -60,9 +60,10 @@ func TestRandomPrograms(t *testing.T) {
 type content struct {
 	size  int64
 	lines []*written
-	half  *written // an incomplete line at its end
-	moved bool     // its writer went on in the next file
-	known bool     // the source had it when it was stopped in good order
+	half  *written   // an incomplete line at its end
+	moved bool       // its writer went on in the next file
+	known bool       // the source had it when it was stopped in good order
+	cut   []*written // what was in the file before it was copied and cut while nobody looked
 }
 
 // written is one line that was written.
@@ -394,7 +395,7 @@ func (p *program) copyTruncate() {
 	b, err := os.ReadFile(p.r.path("app.log"))
 	require.NoError(p.t, err)
 	copied := *c
-	copied.known = false
+	copied.known, copied.cut = false, nil
 	p.names["app.log.1"] = &copied
 	step := 1 << 20
 	if p.rnd.IntN(2) == 0 {
@@ -411,6 +412,9 @@ func (p *program) copyTruncate() {
 	}
 	require.NoError(p.t, os.Truncate(p.r.path("app.log"), 0))
 	p.names["app.log"] = &content{}
+	if !p.running {
+		p.names["app.log"].cut = append(c.cut, c.lines...)
+	}
 	p.copied = true
 	if p.rnd.IntN(2) == 0 {
 		p.write("app.log", 1+p.rnd.IntN(10))
@@ -432,7 +436,7 @@ func (p *program) truncate() {
 		}
 	}
 	// All names of one file hold the same.
-	p.names["app.log"] = &content{}
+	p.names["app.log"] = &content{cut: c.cut}
 }
 
 func (p *program) delete(name string) {
@@ -452,6 +456,19 @@ func (p *program) unname(name string) {
 	if c := p.names[name]; c != nil {
 		p.deleted = append(p.deleted, c)
 		delete(p.names, name)
+		p.vanish(c)
+	}
+}
+
+// vanish takes note that a file is gone. If it was copied and cut before, and
+// all of that while the source was stopped, nothing tells its copy from a file
+// of its own: what was handed out of it comes again under another id.
+func (p *program) vanish(c *content) {
+	if p.running {
+		return
+	}
+	for _, w := range c.cut {
+		w.anew = true
 	}
 }
 
@@ -496,6 +513,7 @@ func (p *program) pack(name string) {
 	require.NoError(p.t, os.Remove(p.r.path(name)))
 	delete(p.names, name)
 	p.names[packed] = c
+	p.vanish(c)
 }
 
 // files describes what the source knows of its files.
@@ -524,6 +542,9 @@ func (p *program) link() {
 func (p *program) start() {
 	p.say("start")
 	p.running = true
+	for _, c := range p.names {
+		c.cut = nil
+	}
 	p.r.start()
 }
 
