@@ -23,9 +23,14 @@ import (
 	"github.com/logferry/logferry/router"
 )
 
-// firstSnapshot is how long a start waits for etcd before it goes on with the
-// last good config.
-const firstSnapshot = 3 * time.Second
+const (
+	// firstSnapshot is how long a start waits for etcd before it goes on with
+	// the last good config.
+	firstSnapshot = 3 * time.Second
+	// canaryBeat is how often a process that runs a canary looks whether its
+	// time has ended, and reports.
+	canaryBeat = 2 * time.Second
+)
 
 // live keeps a service's config current. Changes arrive as messages on the
 // internal topic config.changed, from etcd's watcher or from the file's; a
@@ -39,7 +44,9 @@ type live struct {
 	base    *config.Config
 	events  *gochannel.GoChannel
 	watcher *etcd.Watcher // nil without etcd
-	good    config.Docs   // owned by run
+	// owned by run
+	good    config.Docs
+	looked  *looked // the last documents that were looked at and applied; nil: look again
 	current atomic.Pointer[LiveStatus]
 	// changed is nudged when current is another.
 	changed chan struct{}
@@ -70,6 +77,36 @@ type DocumentStatus struct {
 	Revision int64 `json:"revision"`
 	// Wanted is in etcd; 0 is none.
 	Wanted int64 `json:"wanted"`
+	// Canary is given to this service in place of the document.
+	Canary *CanaryStatus `json:"canary,omitempty"`
+}
+
+// CanaryStatus is about a canary.
+type CanaryStatus struct {
+	// Revision is in force; 0 is none: it was rejected.
+	Revision int64 `json:"revision"`
+	// Wanted is in etcd; 0 is none.
+	Wanted int64 `json:"wanted"`
+	// Until is when the document takes its place again, by this host's clock.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// looked is what a look at the documents came to.
+type looked struct {
+	docs     config.Docs
+	seen     int64
+	canaries []config.Given
+	invalid  string
+}
+
+// same says whether two looks differ in nothing that concerns this process.
+func (a *looked) same(b *looked) bool {
+	if a == nil || a.seen == 0 && b.seen != 0 || a.invalid != b.invalid || !slices.Equal(a.canaries, b.canaries) {
+		return false
+	}
+	plain, other := a.docs, b.docs
+	plain.Canaries, other.Canaries = nil, nil
+	return plain.Equal(other)
 }
 
 // liveOptions are a service's part of its live config.
@@ -119,7 +156,13 @@ func (l *live) run(ctx context.Context) error {
 		}
 	}
 	for {
+		var beat <-chan time.Time
+		if until := l.status().canaryUntil(); !until.IsZero() {
+			beat = time.After(min(canaryBeat, max(time.Until(until), 0)))
+		}
 		select {
+		case <-beat:
+			l.beat(ctx)
 		case msg, open := <-changes:
 			if !open {
 				return nil
@@ -167,12 +210,47 @@ func (l *live) reload(ctx context.Context) {
 			"revision", snapshot.Revision, "last_good", l.good.Revision())
 		snapshot.Docs = l.good
 	}
-	c, good, err := config.Resolve(l.base, snapshot.Docs, l.good)
-	l.accept(ctx, c, good, wanted(snapshot.Docs, snapshot.Revision), err)
+	l.decide(ctx, snapshot.Docs, snapshot.Revision)
 }
 
-// wanted is the status of documents that are looked at.
+// decide puts in force what documents that were found at a revision mean now.
+// A canary that begins or ends elsewhere changes nothing, not even the status.
+// Revision 0 is for documents that are not etcd's of now.
+func (l *live) decide(ctx context.Context, docs config.Docs, seen int64) {
+	d, err := config.Decide(l.base, docs, l.good, time.Now())
+	look := &looked{docs: docs, seen: seen, canaries: d.Canaries}
+	if err != nil {
+		look.invalid = err.Error()
+	}
+	if l.looked.same(look) {
+		l.looked = look
+		return
+	}
+	var next LiveStatus
+	if seen != 0 {
+		next = wanted(docs, seen)
+	}
+	next.give(d.Canaries)
+	l.accept(ctx, d.Config, d.Good, next, err)
+	l.looked = nil
+	if l.good.Equal(d.Good) {
+		l.looked = look
+	}
+}
+
+// beat ends a canary whose time has come, whatever etcd says or does not say,
+// and reports often meanwhile.
+func (l *live) beat(ctx context.Context) {
+	if until := l.status().canaryUntil(); l.looked != nil && !time.Now().Before(until) {
+		l.decide(ctx, l.looked.docs, l.looked.seen)
+		return
+	}
+	l.report()
+}
+
+// wanted is the status of documents that are looked at, canaries aside.
 func wanted(docs config.Docs, seen int64) LiveStatus {
+	docs.Canaries = nil
 	s := LiveStatus{Wanted: docs.Revision(), Seen: seen}
 	for _, doc := range docs.All() {
 		s.Documents = append(s.Documents, DocumentStatus{Key: doc.Key, Wanted: doc.Revision})
@@ -180,20 +258,59 @@ func wanted(docs config.Docs, seen int64) LiveStatus {
 	return s
 }
 
-// inForce notes which documents of good are.
+// give adds the canaries that this process is given.
+func (s *LiveStatus) give(canaries []config.Given) {
+	for _, g := range canaries {
+		s.document(g.Document).Canary = &CanaryStatus{Wanted: g.Revision, Until: g.Until}
+		s.Wanted = max(s.Wanted, g.Revision)
+	}
+}
+
+// document returns the status of the document at a key, which may be new.
+func (s *LiveStatus) document(key string) *DocumentStatus {
+	i := slices.IndexFunc(s.Documents, func(d DocumentStatus) bool { return d.Key == key })
+	if i < 0 {
+		i = len(s.Documents)
+		s.Documents = append(s.Documents, DocumentStatus{Key: key})
+	}
+	return &s.Documents[i]
+}
+
+// RunsCanary says whether a canary stands in place of a document.
+func (s LiveStatus) RunsCanary() bool { return !s.canaryUntil().IsZero() }
+
+// canaryUntil is when the first canary in force ends; zero: there is none.
+func (s LiveStatus) canaryUntil() (first time.Time) {
+	for _, d := range s.Documents {
+		if c := d.Canary; c != nil && c.Revision != 0 && (first.IsZero() || c.Until.Before(first)) {
+			first = c.Until
+		}
+	}
+	return first
+}
+
+// inForce notes which documents and canaries are.
 func (s *LiveStatus) inForce(good config.Docs) {
 	s.Revision = good.Revision()
 	s.Documents = slices.Clone(s.Documents)
 	for i := range s.Documents {
-		s.Documents[i].Revision = 0
-	}
-	for _, doc := range good.All() {
-		i := slices.IndexFunc(s.Documents, func(d DocumentStatus) bool { return d.Key == doc.Key })
-		if i < 0 {
-			i = len(s.Documents)
-			s.Documents = append(s.Documents, DocumentStatus{Key: doc.Key})
+		d := &s.Documents[i]
+		d.Revision = 0
+		if d.Canary != nil {
+			d.Canary = &CanaryStatus{Wanted: d.Canary.Wanted, Until: d.Canary.Until}
 		}
-		s.Documents[i].Revision = doc.Revision
+	}
+	canaries := good.Canaries
+	good.Canaries = nil
+	for _, doc := range good.All() {
+		s.document(doc.Key).Revision = doc.Revision
+	}
+	for _, raw := range canaries {
+		d := s.document(config.CanariedKey(raw.Key))
+		if d.Canary == nil {
+			d.Canary = &CanaryStatus{}
+		}
+		d.Canary.Revision = raw.Revision
 	}
 }
 
@@ -244,6 +361,11 @@ func (l *live) reject(next LiveStatus, err error) {
 
 func (l *live) set(s LiveStatus) {
 	l.current.Store(&s)
+	l.report()
+}
+
+// report asks for a report at once.
+func (l *live) report() {
 	select {
 	case l.changed <- struct{}{}:
 	default:
@@ -267,8 +389,7 @@ func (l *live) startFromLastGood(ctx context.Context) {
 	} else {
 		l.log.Warn("etcd has not answered yet: starting with the last good config", "revision", l.good.Revision())
 	}
-	c, good, err := config.Resolve(l.base, l.good, l.good)
-	l.accept(ctx, c, good, LiveStatus{}, err)
+	l.decide(ctx, l.good, 0)
 }
 
 // applied says whether a config is in force.

@@ -146,6 +146,7 @@ func collectChain(s sink, c middleware.Stats) {
 
 func collectConfig(s sink, l LiveStatus) {
 	gauge(s, "revision", "Revision of the config in force.", l.Revision)
+	gauge(s, "canary", "1 while a canary stands in place of a document.", truth(l.RunsCanary()))
 	gauge(s, "rejected", "1 while a newer config is not valid.", truth(l.Error != ""))
 	if !l.AppliedAt.IsZero() {
 		gauge(s, "applied_timestamp_seconds", "When the config came into force.", float64(l.AppliedAt.UnixNano())/float64(time.Second))

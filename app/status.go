@@ -40,6 +40,8 @@ type Report struct {
 	// LagSeconds is the age of the oldest line that is behind, as far as it is
 	// known: it was written after this process began to look.
 	LagSeconds *float64 `json:"lag_seconds,omitempty"`
+	// Health is what a canary is judged by.
+	Health Health `json:"health"`
 	// Parts are the inputs or routes by name. Where they do not all fit, those
 	// in trouble and far behind come first, and MoreParts are not shown.
 	Parts     []PartReport `json:"parts,omitempty"`
@@ -109,6 +111,7 @@ type reporting struct {
 	started time.Time
 	rates   map[string]rate
 	lag     lagClock
+	health  healthClock
 }
 
 // seen is an error that belongs to no part.
@@ -166,6 +169,7 @@ func (r *reporting) report(now time.Time) *Report {
 		report.mention(cut(e.text, maxErrorText), e.at)
 	}
 	report.Parts = parts
+	report.Health = r.health.next(now, parts)
 	report.LagSeconds = r.lag.seconds(now, report.done, report.Lag)
 	return report
 }

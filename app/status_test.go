@@ -51,6 +51,7 @@ func TestReportSumsUpItsParts(t *testing.T) {
 	require.Equal(t, "newer", got.LastError)
 	require.Equal(t, []string{
 		"/logferry/v1/agent", "/logferry/v1/agent/labels/zone=z", "/logferry/v1/agent/nodes/n", "/collect_log_conf",
+		"/logferry/v1/canary/agent", "/logferry/v1/canary/agent/labels/zone=z",
 	}, got.Keys)
 
 	// A question soon after it does not spoil the rate.

@@ -28,7 +28,7 @@ import (
 //
 // It stops in this order: no more config, no more polling and what is in
 // flight settles and is committed, pipelines, publishers, and last words to the
-// fleet.
+// fleet. Beside all that, it watches over the canaries of the fleet.
 type Transfer struct {
 	config        *config.Config
 	log           *slog.Logger
@@ -37,6 +37,7 @@ type Transfer struct {
 	router        *router.Transfer
 	live          *live
 	reporter      *etcd.Reporter // nil without etcd
+	guard         *etcd.Guard    // of canaries; nil without etcd
 	kafka         *waitFor
 	elasticsearch *waitFor
 	stopping      atomic.Bool
@@ -78,6 +79,7 @@ func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, er
 		log:  log,
 	}
 	t.reporter = newReporter(&reporting{role: "transfer", config: c, live: t.live, ready: t.Ready, parts: t.parts})
+	t.guard = newGuard(c, log)
 	return t, nil
 }
 
@@ -97,6 +99,7 @@ func (t *Transfer) Run(ctx context.Context) error {
 	g.add(background, "pipelines", stopLast(t.router.Stop), t.drain)
 	g.add(background, "publishers", stopLast(t.close), nil)
 	if t.reporter != nil {
+		g.add(background, "canaries", t.guard.Run, nil)
 		g.add(background, "reports", t.reporter.Run, nil)
 	}
 	t.log.Info("transfer starts", "node", t.config.Node)

@@ -34,8 +34,9 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, []string{
 		"/logferry/v1/agent", "/logferry/v1/agent/labels/tier=web", "/logferry/v1/agent/labels/zone=z",
 		"/logferry/v1/agent/nodes/n", "/collect_log_conf",
+		"/logferry/v1/canary/agent", "/logferry/v1/canary/agent/labels/tier=web", "/logferry/v1/canary/agent/labels/zone=z",
 	}, c.AgentKeys().All())
-	require.Equal(t, []string{"/logferry/v1/transfer", "/collect_log_conf"}, c.TransferKeys().All())
+	require.Equal(t, []string{"/logferry/v1/transfer", "/collect_log_conf", "/logferry/v1/canary/transfer"}, c.TransferKeys().All())
 	in := Default[Input]()
 	in.Name, in.Paths, in.Topic, in.Retry.Jitter = "a", []string{"a"}, "a", 0
 	require.Equal(t, in, c.Agent.Inputs[0])

@@ -12,6 +12,8 @@ type Keys struct {
 	// Labels are in the order in which they are merged.
 	Labels               []string
 	Node, Transfer, Seed string
+	// Canaries are those of the documents of which there can be one.
+	Canaries []string
 }
 
 // AgentKeys returns the keys that an agent of c reads: the documents of all
@@ -22,21 +24,25 @@ func (c *Config) AgentKeys() Keys {
 		Agent: c.Etcd.Key("agent"),
 		Node:  c.Etcd.Key("agent/nodes/" + c.Node),
 		Seed:  c.Etcd.SeedKey,
+
+		Canaries: []string{c.Etcd.CanaryKey("agent")},
 	}
 	for _, label := range slices.Sorted(maps.Keys(c.Labels)) {
-		k.Labels = append(k.Labels, c.Etcd.Key("agent/labels/"+label+"="+c.Labels[label]))
+		document := "agent/labels/" + label + "=" + c.Labels[label]
+		k.Labels = append(k.Labels, c.Etcd.Key(document))
+		k.Canaries = append(k.Canaries, c.Etcd.CanaryKey(document))
 	}
 	return k
 }
 
 // TransferKeys returns the keys that a transfer of c reads. c has a section etcd.
 func (c *Config) TransferKeys() Keys {
-	return Keys{Transfer: c.Etcd.Key("transfer"), Seed: c.Etcd.SeedKey}
+	return Keys{Transfer: c.Etcd.Key("transfer"), Seed: c.Etcd.SeedKey, Canaries: []string{c.Etcd.CanaryKey("transfer")}}
 }
 
 // All returns the keys that are read, in the order of Docs.All.
 func (k Keys) All() []string {
-	all := slices.Concat([]string{k.Agent}, k.Labels, []string{k.Node, k.Transfer, k.Seed})
+	all := slices.Concat([]string{k.Agent}, k.Labels, []string{k.Node, k.Transfer, k.Seed}, k.Canaries)
 	return slices.DeleteFunc(all, func(key string) bool { return key == "" })
 }
 
@@ -46,6 +52,11 @@ func (k Keys) Docs(found map[string]*Document) Docs {
 	for _, key := range k.Labels {
 		if doc := found[key]; doc != nil {
 			docs.Labels = append(docs.Labels, doc)
+		}
+	}
+	for _, key := range k.Canaries {
+		if doc := found[key]; doc != nil {
+			docs.Canaries = append(docs.Canaries, doc)
 		}
 	}
 	return docs
@@ -77,11 +88,14 @@ type Docs struct {
 	Node     *Document   `json:"node,omitempty"`
 	Transfer *Document   `json:"transfer,omitempty"`
 	Seed     *Document   `json:"seed,omitempty"`
+	// Canaries are what etcd holds under their keys; see [Canary].
+	Canaries []*Document `json:"canaries,omitempty"`
 }
 
-// All returns the documents that are there, in the order in which they are merged.
+// All returns the documents that are there, in the order in which they are
+// merged, and then the canaries.
 func (a Docs) All() []*Document {
-	all := slices.Concat([]*Document{a.Agent}, a.Labels, []*Document{a.Node, a.Transfer, a.Seed})
+	all := slices.Concat([]*Document{a.Agent}, a.Labels, []*Document{a.Node, a.Transfer, a.Seed}, a.Canaries)
 	return slices.DeleteFunc(all, func(doc *Document) bool { return doc == nil })
 }
 
@@ -132,7 +146,7 @@ func ParseTransfer(name string, data []byte, base *Config) (Transfer, error) {
 // Effective returns base with the documents in the place of its sections:
 // Agent and Transfer replace theirs; Labels, one after the other, and then Node
 // add inputs or replace those of the same name; Seed adds inputs, and routes
-// for topics that no route names.
+// for topics that no route names. Canaries are not looked at; see [Decide].
 // Its error is *Errors over all documents, whose File is the document's key.
 func Effective(base *Config, docs Docs) (*Config, error) {
 	c := *base

@@ -83,6 +83,12 @@ func (d Duration) String() string {
 // MarshalText writes what String writes.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
+// UnmarshalText reads what ParseDuration does.
+func (d *Duration) UnmarshalText(text []byte) (err error) {
+	*d, err = ParseDuration(string(text))
+	return err
+}
+
 // Secret is a string that prints as *** wherever it is formatted, logged or
 // marshalled. Convert it with string(s) at the one place that needs it.
 type Secret string

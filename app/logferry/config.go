@@ -36,7 +36,7 @@ revision to compare with or go back to.`,
 		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(newConfigValidate(), newConfigGet(), newConfigPut(), newConfigEdit(), newConfigDelete(),
-		newConfigDiff(), newConfigHistory(), newConfigRollback())
+		newConfigDiff(), newConfigHistory(), newConfigRollback(), newConfigCanary(), newConfigPromote())
 	return cmd
 }
 

@@ -124,7 +124,10 @@ func when(t time.Time) string {
 }
 
 func newConfigHistory() *cobra.Command {
-	var conn connection
+	var (
+		conn     connection
+		canaries bool
+	)
 	cmd := &cobra.Command{
 		Use:   "history DOCUMENT",
 		Short: "List the revisions of a document, the newest first",
@@ -132,13 +135,18 @@ func newConfigHistory() *cobra.Command {
 	}
 	conn.flags(cmd)
 	output := outputFlag(cmd)
+	cmd.Flags().BoolVar(&canaries, "canary", false, "of its canaries: when each began and how it ended")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		_, store, err := conn.open(cmd)
 		if err != nil {
 			return err
 		}
 		defer store.Close()
-		history, err := store.History(cmd.Context(), args[0])
+		name := args[0]
+		if canaries {
+			name = etcd.CanaryHistory(name)
+		}
+		history, err := store.History(cmd.Context(), name)
 		if err != nil {
 			return err
 		}
@@ -156,7 +164,9 @@ func newConfigHistory() *cobra.Command {
 		t := newTable(cmd.OutOrStdout(), "REVISION", "WHEN", "AUTHOR", "BYTES", "MESSAGE")
 		for _, r := range history {
 			bytes := strconv.Itoa(len(r.Data))
-			if r.Deleted {
+			if r.Deleted && canaries {
+				bytes = "ended"
+			} else if r.Deleted {
 				bytes = "deleted"
 			}
 			t.AppendRow([]any{r.Revision, when(r.Time), oneLine(r.Author), bytes, oneLine(r.Message)})

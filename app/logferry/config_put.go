@@ -123,6 +123,7 @@ func (c *changing) put(data []byte, name string) error {
 	if *c.output == "text" {
 		fmt.Fprintf(out, "%s is at revision %d\n", c.document, revision)
 	}
+	c.noteCanary()
 	if c.wait {
 		result.Wait, err = c.await(revision)
 	}

@@ -18,6 +18,8 @@ type waited struct {
 	Applied    []answerer `json:"applied"`
 	Rejected   []rejected `json:"rejected"`
 	Unanswered []answerer `json:"unanswered"`
+	// Canary are those that have seen it, and run a canary in its place.
+	Canary []answerer `json:"canary,omitempty"`
 }
 
 type answerer struct {
@@ -30,19 +32,25 @@ type rejected struct {
 	Error string `json:"error"`
 }
 
+func newWaited() *waited {
+	return &waited{Applied: []answerer{}, Rejected: []rejected{}, Unanswered: []answerer{}}
+}
+
 // judge sorts the live processes that read a document by their answers.
 func judge(members []etcd.Member, key string, revision int64) *waited {
-	w := &waited{[]answerer{}, []rejected{}, []answerer{}}
+	w := newWaited()
 	for _, m := range members {
 		var report app.Report
 		if !m.Alive || json.Unmarshal(m.Data, &report) != nil || !slices.Contains(report.Keys, key) {
 			continue
 		}
 		p := answerer{m.Role, m.Name}
-		switch report.Answered(key, revision) {
-		case app.Applied:
+		switch answer := report.Answered(key, revision); {
+		case answer == app.Applied && report.RunsCanary(key):
+			w.Canary = append(w.Canary, p)
+		case answer == app.Applied:
 			w.Applied = append(w.Applied, p)
-		case app.Rejected:
+		case answer == app.Rejected:
 			w.Rejected = append(w.Rejected, rejected{p, report.Config.Error})
 		default:
 			w.Unanswered = append(w.Unanswered, p)
@@ -52,12 +60,19 @@ func judge(members []etcd.Member, key string, revision int64) *waited {
 }
 
 func (w *waited) String() string {
-	all := len(w.Applied) + len(w.Rejected) + len(w.Unanswered)
+	all := w.all()
 	s := fmt.Sprintf("applied by %d of %d", len(w.Applied), all)
 	if len(w.Rejected) > 0 {
 		s += fmt.Sprintf(", rejected by %d", len(w.Rejected))
 	}
+	if len(w.Canary) > 0 {
+		s += fmt.Sprintf("; a canary stands in its place on %d", len(w.Canary))
+	}
 	return s
+}
+
+func (w *waited) all() int {
+	return len(w.Applied) + len(w.Rejected) + len(w.Unanswered) + len(w.Canary)
 }
 
 // errRejected says that a change is not in force everywhere.
@@ -66,6 +81,12 @@ var errRejected = errors.New("not every process has applied the change")
 // await follows the fleet until every live process that reads the document has
 // answered, and says what became of the change.
 func (c *changing) await(revision int64) (*waited, error) {
+	key := c.base.Etcd.Key(c.document)
+	return c.follow(func(members []etcd.Member) *waited { return judge(members, key, revision) })
+}
+
+// follow waits until nobody's answer is missing.
+func (c *changing) follow(judge func([]etcd.Member) *waited) (*waited, error) {
 	ctx, cancel := interrupted(c.cmd)
 	defer cancel()
 	if c.patience > 0 {
@@ -75,10 +96,9 @@ func (c *changing) await(revision int64) (*waited, error) {
 	}
 	progress := c.cmd.ErrOrStderr()
 	shows := onTerminal(progress)
-	key := c.base.Etcd.Key(c.document)
 	var last *waited
 	err := c.store.FollowFleet(ctx, func(members []etcd.Member) bool {
-		last = judge(members, key, revision)
+		last = judge(members)
 		if shows {
 			fmt.Fprintf(progress, "\r\x1b[K%s", last)
 		}
@@ -105,7 +125,7 @@ func (c *changing) await(revision int64) (*waited, error) {
 }
 
 func (w *waited) print(out io.Writer) {
-	if len(w.Applied)+len(w.Rejected)+len(w.Unanswered) == 0 {
+	if w.all() == 0 {
 		fmt.Fprintln(out, "no live process reads it")
 		return
 	}

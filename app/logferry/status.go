@@ -45,7 +45,7 @@ heard of for 15 s.`,
 				return printJSON(cmd.OutOrStdout(), fleet)
 			}
 			printFleet(cmd.OutOrStdout(), fleet, time.Now())
-			return nil
+			return printCanaries(cmd, store)
 		}
 		if !watch {
 			members, err := store.Fleet(cmd.Context())
@@ -143,6 +143,9 @@ func (m *member) revision() string {
 	s := strconv.FormatInt(c.Revision, 10)
 	if c.AppliedAt.IsZero() {
 		s = "none"
+	}
+	if c.RunsCanary() {
+		s += " canary"
 	}
 	if c.Wanted != 0 && c.Wanted != c.Revision {
 		s += fmt.Sprintf(", wanted %d", c.Wanted)

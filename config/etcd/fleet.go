@@ -37,6 +37,29 @@ func (s *Store) Fleet(ctx context.Context) ([]Member, error) {
 	return f.members(), nil
 }
 
+// perTxn is as many reads as one transaction may have in every etcd: 128 at most.
+const perTxn = 100
+
+// Members returns the processes of a role by the names that they report as;
+// those that neither report nor left last words are not among them.
+func (s *Store) Members(ctx context.Context, role string, names []string) ([]Member, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	f := &fleet{prefix: s.cfg.Prefix, reports: map[string][]byte{}}
+	for chunk := range slices.Chunk(names, perTxn/2) {
+		var gets []clientv3.Op
+		for _, name := range chunk {
+			gets = append(gets, clientv3.OpGet(statusKey(f.prefix, role, name)), clientv3.OpGet(lastKey(f.prefix, role, name)))
+		}
+		answer, err := s.client.Txn(ctx).Then(gets...).Commit()
+		if err != nil {
+			return nil, fmt.Errorf("read reports: %w", explain(err))
+		}
+		f.add(answer)
+	}
+	return f.members(), nil
+}
+
 // fleet is what is known of one, by key.
 type fleet struct {
 	prefix   string
@@ -55,12 +78,16 @@ func (s *Store) readFleet(ctx context.Context) (*fleet, error) {
 		return nil, fmt.Errorf("read the fleet's reports: %w", explain(err))
 	}
 	f := &fleet{s.cfg.Prefix, map[string][]byte{}, answer.Header.Revision}
+	f.add(answer)
+	return f, nil
+}
+
+func (f *fleet) add(answer *clientv3.TxnResponse) {
 	for _, r := range answer.Responses {
 		for _, kv := range r.GetResponseRange().Kvs {
 			f.reports[string(kv.Key)] = kv.Value
 		}
 	}
-	return f, nil
 }
 
 // members are those that live, and those of the others that left last words.

@@ -1,12 +1,9 @@
 package etcd
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,14 +11,14 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/logferry/logferry/config"
 )
 
 const (
 	// keepRevisions of each document are kept. At 4 KiB of YAML, which shrink
 	// to 1 KiB, that is 100 KiB of etcd's 2 GiB for each document.
 	keepRevisions = 100
-	// maxInflated bounds what an entry may hold; etcd takes less than that.
-	maxInflated = 4 << 20
 
 	outside = "put by another program"
 )
@@ -85,11 +82,7 @@ type entry struct {
 }
 
 func (h history) put(number int64, r Revision) clientv3.Op {
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	_, _ = w.Write(r.Data) // a buffer takes everything
-	_ = w.Close()
-	value, err := json.Marshal(entry{Revision: r, Adopted: r.Revision, Gzip: packed.Bytes()})
+	value, err := json.Marshal(entry{Revision: r, Adopted: r.Revision, Gzip: config.Pack(r.Data)})
 	if err != nil {
 		panic(err)
 	}
@@ -100,7 +93,7 @@ func (h history) read(kv *mvccpb.KeyValue) (Revision, error) {
 	var e entry
 	err := json.Unmarshal(kv.Value, &e)
 	if err == nil {
-		e.Data, err = inflate(e.Gzip)
+		e.Data, err = config.Unpack(e.Gzip)
 	}
 	if err == nil {
 		e.number, err = strconv.ParseInt(strings.TrimPrefix(string(kv.Key), h.prefix), 10, 64)
@@ -113,14 +106,6 @@ func (h history) read(kv *mvccpb.KeyValue) (Revision, error) {
 		e.Revision.Revision = e.Adopted
 	}
 	return e.Revision, nil
-}
-
-func inflate(packed []byte) ([]byte, error) {
-	r, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(io.LimitReader(r, maxInflated))
 }
 
 // History returns the revisions of a document that are kept, the newest first.

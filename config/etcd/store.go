@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/logferry/logferry/config"
@@ -129,23 +130,7 @@ func (s *Store) Put(ctx context.Context, c Change) (int64, error) {
 	if found := revisionOf(current); found != c.Expect {
 		return 0, &ConflictError{c.Document, c.Expect, found}
 	}
-	number := newest.number
-	var ops []clientv3.Op
-	if current != nil && newest.Revision != current.Revision {
-		// Another program put it: without this, nobody could go back to it.
-		number++
-		ops = append(ops, history.put(number, Revision{Revision: current.Revision, Message: outside, Data: current.Data}))
-	}
-	number++
-	ops = append(ops, history.put(number, Revision{Author: c.Author, Message: c.Message, Time: c.Time, Deleted: c.Delete, Data: c.Data}))
-	if c.Delete {
-		ops = append(ops, clientv3.OpDelete(key))
-	} else {
-		ops = append(ops, clientv3.OpPut(key, string(c.Data)))
-	}
-	if number > keepRevisions {
-		ops = append(ops, history.prune(number-keepRevisions))
-	}
+	number, ops := s.change(c, key, history, current, newest)
 	answer, err := s.client.Txn(ctx).If(
 		clientv3.Compare(clientv3.ModRevision(key), "=", c.Expect),
 		clientv3.Compare(clientv3.CreateRevision(history.key(number)), "=", 0),
@@ -154,13 +139,39 @@ func (s *Store) Put(ctx context.Context, c Change) (int64, error) {
 		return 0, fmt.Errorf("write %s: %w", c.Document, explain(err))
 	}
 	if !answer.Succeeded {
-		conflict := &ConflictError{Document: c.Document, Expected: c.Expect}
-		for _, kv := range answer.Responses[0].GetResponseRange().Kvs {
-			conflict.Found = kv.ModRevision
-		}
-		return 0, conflict
+		return 0, conflict(c.Document, c.Expect, answer.Responses[0])
 	}
 	return answer.Header.Revision, nil
+}
+
+func conflict(document string, expected int64, found *etcdserverpb.ResponseOp) error {
+	e := &ConflictError{Document: document, Expected: expected}
+	for _, kv := range found.GetResponseRange().Kvs {
+		e.Found = kv.ModRevision
+	}
+	return e
+}
+
+// change returns what puts a change, and the number of its entry in the history.
+func (s *Store) change(c Change, key string, h history, current *config.Document, newest Revision) (int64, []clientv3.Op) {
+	number := newest.number
+	var ops []clientv3.Op
+	if current != nil && newest.Revision != current.Revision {
+		// Another program put it: without this, nobody could go back to it.
+		number++
+		ops = append(ops, h.put(number, Revision{Revision: current.Revision, Message: outside, Data: current.Data}))
+	}
+	number++
+	ops = append(ops, h.put(number, Revision{Author: c.Author, Message: c.Message, Time: c.Time, Deleted: c.Delete, Data: c.Data}))
+	if c.Delete {
+		ops = append(ops, clientv3.OpDelete(key))
+	} else {
+		ops = append(ops, clientv3.OpPut(key, string(c.Data)))
+	}
+	if number > keepRevisions {
+		ops = append(ops, h.prune(number-keepRevisions))
+	}
+	return number, ops
 }
 
 // tip returns a document and the newest entry of its history, of one revision.
