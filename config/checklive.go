@@ -39,6 +39,9 @@ func (a *Agent) check(d *decoder, section, node string) {
 		}
 		in.checkLines(d, key)
 		in.Retry.check(d, key+".retry")
+		if in.Throttle.By == "partition" {
+			d.fail(key+".throttle.by", "partition is for routes; of an input, write all, path or topic")
+		}
 	}
 }
 
@@ -84,6 +87,9 @@ func (t *Transfer) check(d *decoder, section string, allowed []string) {
 			d.fail(key+".poison.topic", "%s", err)
 		}
 		r.Retry.check(d, key+".retry")
+		if r.Throttle.By == "path" {
+			d.fail(key+".throttle.by", "path is for inputs; of a route, write all, topic or partition")
+		}
 	}
 	groups.check(d)
 }

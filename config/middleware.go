@@ -16,14 +16,18 @@ type Retry struct {
 	GiveUpAfter Duration `yaml:"give_up_after" default:"0s" min:"0s"`
 }
 
-// Throttle limits a rate by waiting; it never drops. 0 is no limit.
+// Throttle limits a rate by waiting; it never drops. 0 is no limit. Each process
+// counts for itself.
 type Throttle struct {
 	// LinesPerSecond is the rate in lines or records.
 	LinesPerSecond float64 `yaml:"lines_per_second" default:"0" min:"0"`
 	// BytesPerSecond is the rate in bytes of lines or values.
 	BytesPerSecond Size `yaml:"bytes_per_second" default:"0B" min:"0"`
-	// Burst is in lines; 0 is a tenth of a second's worth.
+	// Burst is in lines: how many may pass at once after a pause; 0 is a tenth of a second's worth.
 	Burst int `yaml:"burst" default:"0" min:"0"`
+	// By says what each gets a rate of its own: the whole input or route, each file (path, of inputs),
+	// each topic, or each partition (of routes).
+	By string `yaml:"by" default:"all" enum:"all path topic partition"`
 }
 
 // Breaker stops asking a sink that fails: after Failures in a row it waits for

@@ -110,7 +110,8 @@ func (a *Agent) start(c config.Input, allowedTopics []string) {
 				return topic
 			},
 		},
-		Logger: log,
+		ThrottleKey: in.throttleKey,
+		Logger:      log,
 	})
 	p := &pipeline{
 		name:       c.Name,
@@ -137,6 +138,21 @@ func (in *input) settings() middleware.Settings {
 		Throttle: in.config.Throttle,
 		Poison:   config.Poison{Topic: config.DefaultPoisonTopic, OnReject: "poison"},
 	}
+}
+
+// throttleKey is a file's path or topic.
+func (in *input) throttleKey(by string, w logs.Work) string {
+	b, _ := w.(*logs.Batch)
+	switch {
+	case b == nil:
+		return ""
+	case by == "path":
+		return b.Origin.Path
+	case by == "topic":
+		topic, _ := in.topic.Load().Of(b.Origin)
+		return topic
+	}
+	return ""
 }
 
 func (in *input) update(c config.Input, allowedTopics []string) {

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +35,8 @@ type route struct {
 	bulker     *index.Bulker
 	chain      *middleware.Chain
 	subscriber atomic.Pointer[kafka.Subscriber] // of the current run
-	nameless   bool                             // owned by run
+	cut        kafka.Cut
+	nameless   bool // owned by run
 }
 
 func newRoute(c config.Route, poison []string, o *TransferOptions, m memory) (*route, error) {
@@ -51,6 +53,7 @@ func newRoute(c config.Route, poison []string, o *TransferOptions, m memory) (*r
 		return nil, err
 	}
 	r.bulker = bulker
+	r.cut.Set(perStep(c.Throttle))
 	r.chain = middleware.NewChain(settings(c), middleware.Options{
 		Name: c.Name,
 		Letters: &letters{
@@ -59,10 +62,38 @@ func newRoute(c config.Route, poison []string, o *TransferOptions, m memory) (*r
 			ensure:    o.EnsurePoison,
 			topicOf:   func(*logs.Origin) string { return "" },
 		},
-		Timeout: attemptTimeout,
-		Logger:  r.log,
+		ThrottleKey: throttleKey,
+		Timeout:     attemptTimeout,
+		Logger:      r.log,
 	})
 	return r, nil
+}
+
+// perStep returns how many records and bytes a throttle lets pass in a tenth of
+// a second, or zeros: messages of that size wait side by side, and their
+// requests overlap.
+func perStep(t config.Throttle) (records, bytes int64) {
+	if t.LinesPerSecond > 0 {
+		records = max(1, int64(t.LinesPerSecond/10))
+	}
+	if t.BytesPerSecond > 0 {
+		bytes = max(1, int64(t.BytesPerSecond/10))
+	}
+	return records, bytes
+}
+
+// throttleKey is a poll's topic or partition.
+func throttleKey(by string, w logs.Work) string {
+	p, _ := w.(*logs.Poll)
+	switch {
+	case p == nil:
+		return ""
+	case by == "topic":
+		return p.Topic
+	case by == "partition":
+		return p.Topic + "/" + strconv.Itoa(int(p.Partition))
+	}
+	return ""
 }
 
 func settings(c config.Route) middleware.Settings {
@@ -79,6 +110,7 @@ func (r *route) update(ctx context.Context, c config.Route) error {
 		return err
 	}
 	r.chain.Update(settings(c))
+	r.cut.Set(perStep(c.Throttle))
 	r.config = c
 	return nil
 }
@@ -92,6 +124,7 @@ func (r *route) run(ctx context.Context) error {
 		Group:    r.group,
 		Instance: r.instance(),
 		Budget:   r.budget,
+		Cut:      &r.cut,
 		Logger:   r.log,
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"reflect"
@@ -85,9 +86,9 @@ func NewTransfer(o TransferOptions) *Transfer {
 	}
 }
 
-// Update reconciles the pipelines with what the config says: a route that is
-// new starts, one that is gone or reads other topics drains and stops first,
-// and one that changed otherwise swaps its settings.
+// Update reconciles the pipelines with what the config says: a route that
+// changed swaps its settings; one that is gone or reads other topics drains and
+// stops, and then those that are new start.
 func (t *Transfer) Update(ctx context.Context, c config.Transfer) error {
 	wanted := map[string]config.Route{}
 	for _, r := range c.Routes {
@@ -100,6 +101,8 @@ func (t *Transfer) Update(ctx context.Context, c config.Transfer) error {
 			delete(t.routes, name)
 		}
 	}
+	poison := poisonTopics(c)
+	first := t.applyAll(ctx, c, poison, func(name string) bool { return t.routes[name] != nil })
 	if err := t.drain(ctx, gone); err != nil {
 		t.options.Logger.Warn("a route stops before all was settled; it will be read again", "error", err)
 	}
@@ -108,14 +111,22 @@ func (t *Transfer) Update(ctx context.Context, c config.Transfer) error {
 		t.bulkers.Stop(r)
 		t.options.Logger.Info("route stopped", "route", r.name)
 	}
-	var first error
-	poison := poisonTopics(c)
+	err := t.applyAll(ctx, c, poison, func(name string) bool { return t.routes[name] == nil })
+	t.publish()
+	return cmp.Or(first, err)
+}
+
+// applyAll starts or updates the routes that which names, and returns the first
+// error.
+func (t *Transfer) applyAll(ctx context.Context, c config.Transfer, poison []string, which func(name string) bool) (first error) {
 	for _, r := range c.Routes {
+		if !which(r.Name) {
+			continue
+		}
 		if err := t.apply(ctx, r, poison); err != nil && first == nil {
 			first = err
 		}
 	}
-	t.publish()
 	return first
 }
 

@@ -81,9 +81,9 @@ type Failure struct {
 	Err   error
 }
 
-// BatchError lists what failed of a batch. What it does not list and what was
-// pending before is settled, unless it lists nothing: then all that is pending
-// failed.
+// BatchError lists what failed of a batch. What it does not list is settled or,
+// as Settled says, was not tried; unless it lists nothing: then all that is
+// pending failed.
 type BatchError struct {
 	// Cause is the first reason, for people.
 	Cause    error

@@ -83,5 +83,8 @@ func (b *Batch) Len() int { return len(b.Lines) }
 // Size returns the bytes of the file that the batch covers.
 func (b *Batch) Size() int64 { return b.End - b.Start }
 
+// SizeOf returns the bytes of line i, its newline included.
+func (b *Batch) SizeOf(i int) int64 { return int64(len(b.Lines[i].Value)) + 1 }
+
 // Pending returns how many lines are not settled.
 func (b *Batch) Pending() int { return len(b.Lines) - b.Count() }

@@ -10,8 +10,9 @@ import (
 type Work interface {
 	// Len returns the number of lines or records.
 	Len() int
-	// Size returns their bytes.
+	// Size returns their bytes, and SizeOf those of item i.
 	Size() int64
+	SizeOf(i int) int64
 	// Pending returns how many are not settled.
 	Pending() int
 	// Settled says whether item i is done.

@@ -61,6 +61,9 @@ func (p *Poll) Len() int { return len(p.Records) }
 // Size returns the bytes of keys and values.
 func (p *Poll) Size() int64 { return p.Bytes }
 
+// SizeOf returns the bytes of key and value of record i.
+func (p *Poll) SizeOf(i int) int64 { return int64(len(p.Records[i].Key) + len(p.Records[i].Value)) }
+
 // Pending returns how many records are not settled.
 func (p *Poll) Pending() int { return len(p.Records) - p.Count() }
 

@@ -21,7 +21,10 @@ type Turn struct {
 	sent    chan struct{}
 	settled chan struct{}
 	failed  atomic.Bool
-	retry   bool
+	// owned by the goroutine that handles the batch
+	retry bool // some of the batch was sent before
+	held  bool // more of it will be sent
+	gone  bool // sent is closed
 }
 
 // NewTurn returns the turn after prev, which is nil for the first one.
@@ -80,14 +83,25 @@ func (t *Turn) Failed() {
 	}
 }
 
+// Hold says whether more of the batch will be sent: while it does, Sent lets
+// nobody pass. Only the goroutine that handles the batch calls it.
+func (t *Turn) Hold(more bool) {
+	if t != nil {
+		t.held = more
+	}
+}
+
 // Sent says that all records of the batch were handed to the client, in order.
 // Only the goroutine that handles the batch calls it; again after a retry.
 func (t *Turn) Sent() {
-	if t == nil || t.retry {
+	if t == nil {
 		return
 	}
 	t.retry = true
-	close(t.sent)
+	if !t.held && !t.gone {
+		t.gone = true
+		close(t.sent)
+	}
 }
 
 // Settled says that the batch was acked. The follower calls it once, after the

@@ -92,6 +92,7 @@ func (s *Source) giveTurn(in *input) bool {
 	lim.maxLines = lines
 	if f.need == 0 {
 		room, lim.maxLines = throttled(in.cfg.Throttle, room, lim.maxLines)
+		room = in.roomFor(lim.maxLines, room)
 	}
 	f.busy, f.want = true, false
 	s.idle--
@@ -155,6 +156,15 @@ func throttled(t config.Throttle, bytes, lines int) (int, int) {
 		bytes = min(bytes, max(1, int(t.BytesPerSecond/20)))
 	}
 	return bytes, lines
+}
+
+// roomFor is as much of room as so many lines of in are likely to need, so that a
+// few lines do not hold a large buffer while they wait.
+func (in *input) roomFor(lines, room int) int {
+	if in.lines == 0 || lines >= maxLines {
+		return room
+	}
+	return min(room, max(sizes[0].bytes-overlap, 2*lines*int(in.bytes/in.lines)))
 }
 
 // turnEnded takes a turn back from its reader.

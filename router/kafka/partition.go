@@ -188,9 +188,10 @@ func (p *partition) prepare(ctx context.Context, retired bool) {
 // take says how many of recs one message carries, and what they cost.
 func (p *partition) take(recs []*kgo.Record) (n int, total int64) {
 	size := 0
-	for n = 0; n < len(recs) && n < p.c.o.MaxRecords; n++ {
+	most, mostBytes := p.c.o.Cut.of(p.c.o.MaxRecords, maxMessageBytes)
+	for n = 0; n < len(recs) && n < most; n++ {
 		size += len(recs[n].Key) + len(recs[n].Value)
-		if n > 0 && size > maxMessageBytes {
+		if n > 0 && size > mostBytes {
 			break
 		}
 		total += cost(recs[n])

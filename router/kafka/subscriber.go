@@ -46,6 +46,8 @@ type SubscriberOptions struct {
 	// message is a Watermill message of its own right as well: its payload is
 	// the record's value and its metadata the headers.
 	MaxRecords int
+	// Cut, if not nil, bounds messages further.
+	Cut *Cut
 	// Window bounds the messages of one partition that are in flight; 0 is 8.
 	// With 1, each partition's messages are handled strictly in order.
 	Window int

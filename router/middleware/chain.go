@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 
 	"github.com/logferry/logferry/config"
+	"github.com/logferry/logferry/handlers/logs"
 )
 
 // Settings are the values of one chain. They can change while it runs.
@@ -27,6 +28,9 @@ type Options struct {
 	Name string
 	// Letters writes refused lines or records to the poison topic.
 	Letters Letters
+	// ThrottleKey says whose bucket a message's lines are taken from, for each
+	// value of throttle.by but all; nil is one bucket.
+	ThrottleKey func(by string, w logs.Work) string
 	// Timeout bounds one attempt; 0 is no bound, for a stage that bounds its own.
 	Timeout time.Duration
 	Logger  *slog.Logger
@@ -50,7 +54,7 @@ func NewChain(s Settings, o Options) *Chain {
 		poison:   newPoison(o),
 		retry:    newRetry(),
 		breaker:  newBreaker(o.Name),
-		throttle: newThrottle(),
+		throttle: newThrottle(o),
 		timeout:  o.Timeout,
 	}
 	c.Update(s)
@@ -94,9 +98,11 @@ type Stats struct {
 	Poisoned  uint64 // lines or records sent to the poison topic
 	Dropped   uint64 // lines or records dropped by on_reject: drop
 	Throttled time.Duration
-	Breaker   string // closed | open | half-open
-	LastError string
-	LastTime  time.Time // when LastError was seen; zero when there was none
+	// ThrottleBuckets are those of throttle.by that are kept.
+	ThrottleBuckets int
+	Breaker         string // closed | open | half-open
+	LastError       string
+	LastTime        time.Time // when LastError was seen; zero when there was none
 }
 
 // Stats returns a snapshot.
@@ -111,6 +117,8 @@ func (c *Chain) Stats() Stats {
 		Dropped:   c.poison.dropped.Load(),
 		Throttled: time.Duration(c.throttle.waited.Load()),
 		Breaker:   c.breaker.state(),
+
+		ThrottleBuckets: c.throttle.buckets(),
 	}
 	if last := c.retry.last.Load(); last != nil {
 		s.LastError, s.LastTime = last.text, last.at

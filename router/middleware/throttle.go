@@ -2,105 +2,156 @@ package middleware
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"golang.org/x/time/rate"
 
 	"github.com/logferry/logferry/config"
 	"github.com/logferry/logferry/handlers/logs"
 )
 
-// throttle holds messages back so that lines and bytes pass at a rate. It
+// throttle holds lines back so that they and their bytes pass at a rate. It
 // waits and never drops. It stands in for Watermill's Throttle, which counts
 // messages, ignores the context and cannot be changed.
 //
-// One message waits at a time, in small steps, so that a limit that is lifted
-// or raised is felt by all within one step.
+// A message that holds more than a step's worth passes in parts, each when its
+// tokens are there; whoever waits takes turns, part by part. Batches of a file
+// wait for each other first, so that each file has one in line. A change of the
+// limit wakes all that wait.
 type throttle struct {
-	lines, bytes *rate.Limiter
-	limited      atomic.Bool
-	queue        chan struct{} // capacity 1: who holds it waits for tokens
-	waited       atomic.Int64  // nanoseconds
+	current atomic.Pointer[limit] // nil: there is none
+	keyOf   func(by string, w logs.Work) string
+	waited  atomic.Int64 // nanoseconds
 }
 
-// A step is a tenth of a second's worth: the default burst, and how long a
-// change of the limit may go unnoticed.
-const stepsPerSecond = 10
-
-func newThrottle() *throttle {
-	return &throttle{
-		lines: rate.NewLimiter(rate.Inf, 1),
-		bytes: rate.NewLimiter(rate.Inf, 1),
-		queue: make(chan struct{}, 1),
+func newThrottle(o Options) *throttle {
+	t := &throttle{keyOf: o.ThrottleKey}
+	if t.keyOf == nil {
+		t.keyOf = func(string, logs.Work) string { return "" }
 	}
+	return t
 }
 
 func (t *throttle) update(s config.Throttle) {
-	set(t.lines, s.LinesPerSecond, s.Burst)
-	set(t.bytes, float64(s.BytesPerSecond), 0)
-	t.limited.Store(s.LinesPerSecond > 0 || s.BytesPerSecond > 0)
+	old := t.current.Load()
+	switch {
+	case old != nil && old.Throttle == s:
+		return
+	case s.LinesPerSecond > 0 || s.BytesPerSecond > 0:
+		t.current.Store(newLimit(s))
+	default:
+		t.current.Store(nil)
+	}
+	if old != nil {
+		close(old.changed)
+	}
 }
 
-func set(l *rate.Limiter, perSecond float64, burst int) {
-	if perSecond <= 0 {
-		l.SetLimit(rate.Inf)
-		return
+func (t *throttle) buckets() int {
+	l := t.current.Load()
+	if l == nil {
+		return 0
 	}
-	if burst <= 0 {
-		burst = max(1, int(perSecond/stepsPerSecond))
-	}
-	l.SetBurst(burst)
-	l.SetLimit(rate.Limit(perSecond))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.buckets)
 }
 
 func (t *throttle) middleware(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
-		if w := logs.WorkOf(msg); w != nil && t.limited.Load() {
-			if err := t.wait(msg.Context(), w); err != nil {
-				return nil, err
-			}
+		w := logs.WorkOf(msg)
+		if w == nil || w.Pending() == 0 || t.current.Load() == nil {
+			return next(msg)
 		}
-		return next(msg)
+		return nil, t.release(msg, w, next)
 	}
 }
 
-func (t *throttle) wait(ctx context.Context, w logs.Work) error {
-	started := time.Now()
-	defer func() { t.waited.Add(int64(time.Since(started))) }()
-	select {
-	case t.queue <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+// release lets w pass, in parts where it must.
+func (t *throttle) release(msg *message.Message, w logs.Work, next message.HandlerFunc) error {
+	ctx := msg.Context()
+	var turn *logs.Turn
+	if b, ok := w.(*logs.Batch); ok {
+		// Tokens are for those who can go: what waits for its turn would let
+		// theirs pile up.
+		turn = b.Turn
+		if err := turn.Await(ctx); err != nil {
+			return err
+		}
 	}
-	defer func() { <-t.queue }()
-	pending := w.Pending()
-	if err := take(ctx, t.lines, pending); err != nil {
+	defer turn.Hold(false)
+	for from := 0; ; {
+		to, more, err := t.take(ctx, w, from)
+		switch {
+		case err != nil:
+			return err
+		case from == 0 && !more:
+			_, err := next(msg)
+			return err
+		}
+		turn.Hold(more)
+		if err := pass(msg, ctx, w, from, to, next); err != nil || !more {
+			return err
+		}
+		from = to
+	}
+}
+
+// pass hands a part of w to the stage.
+func pass(msg *message.Message, ctx context.Context, w logs.Work, from, to int, next message.HandlerFunc) error { //nolint:revive // ctx is the message's
+	part := logs.PartOf(w, from, to)
+	msg.SetContext(ctx)
+	logs.Attach(msg, part)
+	defer msg.SetContext(ctx)
+	_, err := next(msg)
+	for i := range part.Len() {
+		if err == nil || part.Settled(i) {
+			w.Settle(from + i)
+		}
+	}
+	return ofWhole(err, part, from)
+}
+
+// ofWhole makes an error about a part, which begins at item from of the whole,
+// one about the whole.
+func ofWhole(err error, part logs.Work, from int) error {
+	var batch *logs.BatchError
+	if errors.As(err, &batch) && len(batch.Failures()) > 0 {
+		moved := logs.NewBatchError(batch.Cause)
+		for _, f := range batch.Failures() {
+			moved.Failed(from+f.Index, f.Err)
+		}
+		return moved
+	}
+	if logs.KindOf(err) != logs.Permanent {
 		return err
 	}
-	return take(ctx, t.bytes, int(w.Size()*int64(pending)/int64(max(1, w.Len()))))
+	refused := logs.NewBatchError(err)
+	for i := range part.Len() {
+		if !part.Settled(i) {
+			refused.Failed(from+i, err)
+		}
+	}
+	return refused
 }
 
-// take takes n tokens, at most a burst or a step's worth at a time.
-func take(ctx context.Context, l *rate.Limiter, n int) error {
-	for n > 0 && l.Limit() != rate.Inf {
-		step := max(1, min(n, l.Burst(), int(float64(l.Limit())/stepsPerSecond)))
-		r := l.ReserveN(time.Now(), step)
-		if !r.OK() {
-			continue // the burst was lowered just now
+// take waits until items from from to to-1 may pass, and says whether more of w
+// is to come behind them.
+func (t *throttle) take(ctx context.Context, w logs.Work, from int) (to int, more bool, err error) {
+	started := time.Now()
+	defer func() { t.waited.Add(int64(time.Since(started))) }()
+	for {
+		l := t.current.Load()
+		if l == nil {
+			return w.Len(), false, nil
 		}
-		if d := r.Delay(); d > 0 {
-			timer := time.NewTimer(d)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-				r.Cancel()
-				return ctx.Err()
-			}
+		b := l.enter(t.keyOf(l.By, w))
+		to, more, err = b.take(ctx, l.changed, w, from)
+		l.leave(b)
+		if !errors.Is(err, errChanged) {
+			return to, more, err
 		}
-		n -= step
 	}
-	return nil
 }
