@@ -81,6 +81,7 @@ func (s *Source) dropHead(f *file) {
 // that is not known yet, f is not to be read now.
 func (s *Source) original(f *file) bool {
 	if f.checked {
+		s.indexUnread(f)
 		return true
 	}
 	if s.suspects[f] != nil {
@@ -102,6 +103,10 @@ func (s *Source) original(f *file) bool {
 	if len(first) == 0 {
 		// A turn might read what is written after this look.
 		f.size, f.mtime, f.want = 0, st.mtime, false
+		return false
+	}
+	if s.firstTurnOf(f) {
+		s.unchecked = append(s.unchecked, f)
 		return false
 	}
 	heads := make([]prefix, 0, 11)
@@ -149,10 +154,27 @@ func (s *Source) original(f *file) bool {
 		}
 	}
 	f.checked = true
-	if f.head.size == 0 {
-		s.indexAs(f, heads[0]) // for a copy that is made before it has its turn
-	}
+	s.indexUnread(f)
 	return true
+}
+
+// indexUnread lets a file of which nothing was read be found by what it begins
+// with now: a copy may be made of it before it has its turn.
+func (s *Source) indexUnread(f *file) {
+	if f.head.size > 0 || f.packed != nil {
+		return
+	}
+	if first, err := s.firstBytes(f.fd); err == nil {
+		s.indexAs(f, prefixOf(first))
+	}
+}
+
+// firstTurnOf says whether a file that c may be a copy of is read for the first
+// time right now: what it begins with will be known in a moment.
+func (s *Source) firstTurnOf(c *file) bool {
+	return slices.ContainsFunc(s.firstTurns, func(o *file) bool {
+		return o.inode != c.inode && related(o.path, c.path)
+	})
 }
 
 // recheck decides about the files that could not be decided about: about the
@@ -369,6 +391,10 @@ func (s *Source) checkSuspects() {
 			c.size, c.changed = st.size, s.now
 		}
 		if s.now.Sub(c.changed) < wait && !o.retired && !outgrown(c, o) {
+			continue
+		}
+		if o.busy {
+			s.suspectAt = s.now.Add(time.Millisecond) // its turn may find it cut off
 			continue
 		}
 		delete(s.suspects, c)

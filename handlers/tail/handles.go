@@ -88,7 +88,7 @@ func (s *Source) reopen(f *file) bool {
 	}
 	s.hold(f, fd)
 	first, err := s.firstBytes(fd)
-	if err == nil && f.packed == nil && f.read.pos > 0 && !f.head.covers(first) {
+	if err == nil && f.packed == nil && !f.head.covers(first) {
 		s.beginAgain(f, whyRewritten)
 	}
 	return true

@@ -20,6 +20,7 @@ type state struct {
 	waiting    map[*file]wait      // with an event that may go on
 	waitAt     time.Time           // when the first of them is due
 	suspects   map[*file]*file     // new files that seem to be copies of known ones
+	firstTurns []*file             // that are read from their beginning right now
 	unchecked  []*file             // new files that cannot be decided about yet
 	heads      map[prefix][]*file  // files that were read, by their first bytes
 	packs      map[*file]bool      // packed files that are not finished

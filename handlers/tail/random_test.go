@@ -314,6 +314,24 @@ func (p *program) seen(name string) {
 	require.Fail(p.t, "file was not opened in two seconds", name)
 }
 
+// begun notes when a file is copied before anything of it was read: nothing
+// tells then that the copy is one, and what is read right now comes twice.
+func (p *program) begun(c *content) {
+	if !p.running {
+		return
+	}
+	var st unix.Stat_t
+	require.NoError(p.t, unix.Stat(p.r.path("app.log"), &st))
+	read := false
+	_ = p.r.src.call(context.Background(), func() {
+		f := p.r.src.files[inode{uint64(st.Dev), st.Ino}]
+		read = f != nil && f.read.pos > 0 && f.fd >= 0 && p.r.src.stands(f)
+	})
+	for _, w := range c.lines {
+		w.anew = w.anew || !read
+	}
+}
+
 // excuse forgives what is in c and nowhere else.
 func (p *program) excuse(c *content) {
 	for _, w := range c.lines {
@@ -381,6 +399,7 @@ func (p *program) copyTruncate() {
 		return
 	}
 	p.say("copytruncate")
+	p.begun(c)
 	p.seen("app.log.3")
 	p.tear(p.names["app.log.3"])
 	p.unname("app.log.3")

@@ -144,7 +144,8 @@ func (s *Source) adopt() {
 		if in == nil || s.tree.unsure(e.path) {
 			continue
 		}
-		f := &file{entry: *e, in: in, fd: -1, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos, checked: true, told: e.head.size > 0}
+		f := &file{entry: *e, in: in, fd: -1, size: -1, read: e.acked, before: e.tail, dry: e.acked.pos,
+			checked: e.head.size > 0, told: e.head.size > 0}
 		f.dirty = false
 		s.recognise(f, nil)
 		if !s.sibling(f) {
@@ -332,7 +333,6 @@ func (s *Source) succeed(f, g *file, fd int, why reason) *file {
 	s.hold(g, fd)
 	if first, err := s.firstBytes(fd); err == nil {
 		s.recognise(g, first)
-		s.indexAs(g, prefixOf(first))
 	}
 	s.touch(&g.entry)
 	if f.orphan {

@@ -2,6 +2,7 @@ package tail
 
 import (
 	"log/slog"
+	"slices"
 
 	"github.com/logferry/logferry/config"
 )
@@ -95,6 +96,9 @@ func (s *Source) giveTurn(in *input) bool {
 		room = in.roomFor(lim.maxLines, room)
 	}
 	f.busy, f.want = true, false
+	if f.read.pos == 0 && f.pipe == nil {
+		s.firstTurns = append(s.firstTurns, f)
+	}
 	s.idle--
 	s.reserved += cost
 	in.reserved += cost
@@ -171,6 +175,9 @@ func (in *input) roomFor(lines, room int) int {
 func (s *Source) turnEnded(t *turn) {
 	f := t.file
 	f.busy = false
+	if i := slices.Index(s.firstTurns, f); i >= 0 {
+		s.firstTurns = slices.Delete(s.firstTurns, i, i+1)
+	}
 	s.idle++
 	s.reserved -= t.cost
 	t.in.reserved -= t.cost

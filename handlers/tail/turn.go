@@ -187,7 +187,7 @@ func (t *turn) cut(buf *buffer, k, got int, more, ended bool) {
 // comes before the chunk is read: what was read of a file that is cut off right
 // then is not to be thrown away.
 func (t *turn) checkHead(first []byte) bool {
-	if t.from.pos == 0 || t.head.size == 0 {
+	if t.head.size == 0 {
 		return true
 	}
 	size := int64(t.head.size)
