@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,7 @@ type Agent struct {
 	options   AgentOptions
 	pipelines *actor.Set[*input]
 	inputs    map[string]*input
+	retiring  map[string]*input // gone from the config; they drain
 	snapshot  atomic.Pointer[map[string]*input]
 }
 
@@ -55,14 +57,20 @@ type input struct {
 	chain  *middleware.Chain
 	ship   *ship.Handler
 	topic  atomic.Pointer[ship.Topic] // for letters
-	cancel atomic.Pointer[context.CancelFunc]
+
+	mu      sync.Mutex
+	retired bool // nobody asks for it: its pipeline ends when it has drained
+	ended   bool // its pipeline has found that out
+	cancel  context.CancelFunc
+	late    *time.Timer // cancels a pipeline that does not drain
 }
 
 // NewAgent returns an agent without inputs.
 func NewAgent(o AgentOptions) *Agent {
 	return &Agent{
-		options: o,
-		inputs:  map[string]*input{},
+		options:  o,
+		inputs:   map[string]*input{},
+		retiring: map[string]*input{},
 		pipelines: actor.NewSet(func(in *input, err error) {
 			o.Logger.Error("a pipeline failed and starts again", "input", in.name, "error", err)
 		}),
@@ -76,22 +84,50 @@ func (a *Agent) Update(ctx context.Context, c config.Agent) error {
 	wanted := map[string]bool{}
 	for _, in := range c.Inputs {
 		wanted[in.Name] = true
-		if have, ok := a.inputs[in.Name]; ok {
+		have, ok := a.inputs[in.Name]
+		if !ok {
+			have, ok = a.comeBack(in.Name)
+		}
+		if ok {
 			have.update(in, c.AllowedTopics)
 			continue
 		}
 		a.start(in, c.AllowedTopics)
 	}
-	err := a.options.Source.Update(ctx, c.Inputs)
 	for name, in := range a.inputs {
 		if !wanted[name] {
 			delete(a.inputs, name)
+			a.retiring[name] = in
 			in.retire(a.options.DrainTimeout)
 			a.options.Logger.Info("input removed", "input", name)
 		}
 	}
+	err := a.options.Source.Update(ctx, c.Inputs)
+	for name, in := range a.retiring {
+		if in.hasEnded() {
+			a.pipelines.Stop(in)
+			delete(a.retiring, name)
+		}
+	}
 	a.publish()
 	return err
+}
+
+// comeBack returns an input that was gone and still drains. The source has one
+// subscription for each name, so its pipeline goes on rather than another one.
+func (a *Agent) comeBack(name string) (*input, bool) {
+	in, ok := a.retiring[name]
+	if !ok {
+		return nil, false
+	}
+	delete(a.retiring, name)
+	if !in.comeBack() {
+		a.pipelines.Stop(in)
+		return nil, false
+	}
+	a.inputs[name] = in
+	a.options.Logger.Info("input added again while it drained", "input", name)
+	return in, true
 }
 
 func (a *Agent) start(c config.Input, allowedTopics []string) {
@@ -123,12 +159,7 @@ func (a *Agent) start(c config.Input, allowedTopics []string) {
 		log:        log,
 	}
 	a.inputs[c.Name] = in
-	a.pipelines.Start(in, func(ctx context.Context) error {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		in.cancel.Store(&cancel)
-		return p.run(ctx)
-	})
+	a.pipelines.Start(in, func(ctx context.Context) error { return in.run(ctx, p) })
 	log.Info("input added", "paths", c.Paths, "topic", c.Topic)
 }
 
@@ -165,15 +196,72 @@ func (in *input) update(c config.Input, allowedTopics []string) {
 	in.chain.Update(in.settings())
 }
 
+// run runs the input's pipeline until ctx ends, or the input is retired and has
+// drained. One that drained and came back at that moment goes on.
+func (in *input) run(ctx context.Context, p *pipeline) error {
+	for {
+		once, cancel := context.WithCancel(ctx)
+		if !in.begin(cancel) {
+			cancel()
+			return nil
+		}
+		err := p.run(once)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !in.isRetired():
+			return err
+		}
+	}
+}
+
+// begin says whether anybody asks for the input; without that, it has ended.
+func (in *input) begin(cancel context.CancelFunc) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.cancel, in.ended = cancel, in.retired
+	return !in.ended
+}
+
 // retire gives a pipeline time to settle what is in flight; it ends by itself
 // when the source closes its channel. What is not settled by then is read
 // again by whoever gets the file next.
 func (in *input) retire(timeout time.Duration) {
-	time.AfterFunc(timeout, func() {
-		if cancel := in.cancel.Load(); cancel != nil {
-			(*cancel)()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.retired = true
+	in.late = time.AfterFunc(timeout, func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if in.retired && in.cancel != nil {
+			in.cancel()
 		}
 	})
+}
+
+// comeBack takes retire back; false says that it is too late.
+func (in *input) comeBack() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.ended {
+		return false
+	}
+	in.retired = false
+	in.late.Stop()
+	return true
+}
+
+func (in *input) isRetired() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.retired
+}
+
+func (in *input) hasEnded() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.ended
 }
 
 func (a *Agent) publish() {
