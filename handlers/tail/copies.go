@@ -267,7 +267,7 @@ func (s *Source) claim(o, c *file) bool {
 	s.files[o.inode] = o
 	s.measureInput(o, 1)
 	s.hold(o, fd)
-	s.touch(&o.entry)
+	s.tellOf(o)
 	s.nudge(o)
 	return true
 }

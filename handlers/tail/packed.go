@@ -247,7 +247,8 @@ func (s *Source) candidates(f *file) func(func(*entry, *file) bool) {
 	}
 	return func(yield func(*entry, *file) bool) {
 		for _, o := range s.files {
-			if o != f && o.packed == nil && may(&o.entry) && !yield(&o.entry, o) {
+			if o != f && o.packed == nil && (may(&o.entry) || o.head.size == 0 && heads[o.indexed] && related(o.path, f.path)) &&
+				!yield(&o.entry, o) {
 				return
 			}
 		}

@@ -63,7 +63,7 @@ type content struct {
 	half  *written   // an incomplete line at its end
 	moved bool       // its writer went on in the next file
 	known bool       // the source had it when it was stopped in good order
-	cut   []*written // what was in the file before it was copied and cut while nobody looked
+	cut   []*written // what was in the file before it was copied and cut, in this run or before the next
 }
 
 // written is one line that was written.
@@ -431,9 +431,7 @@ func (p *program) copyTruncate() {
 	}
 	require.NoError(p.t, os.Truncate(p.r.path("app.log"), 0))
 	p.names["app.log"] = &content{}
-	if !p.running {
-		p.names["app.log"].cut = append(c.cut, c.lines...)
-	}
+	p.names["app.log"].cut = append(c.cut, c.lines...)
 	p.copied = true
 	if p.rnd.IntN(2) == 0 {
 		p.write("app.log", 1+p.rnd.IntN(10))
@@ -479,9 +477,10 @@ func (p *program) unname(name string) {
 	}
 }
 
-// vanish takes note that a file is gone. If it was copied and cut before, and
-// all of that while the source was stopped, nothing tells its copy from a file
-// of its own: what was handed out of it comes again under another id.
+// vanish takes note that a file is gone. If that was while the source was
+// stopped, and the file had been copied and cut before, and the source had no
+// time to find its copy, nothing tells the copy from a file of its own: what
+// was handed out of it comes again under another id.
 func (p *program) vanish(c *content) {
 	if p.running {
 		return

@@ -137,6 +137,9 @@ func appendInput(b []byte, name string) []byte {
 func (s *Source) wrote(err error) {
 	s.writing = false
 	s.changed = true
+	if s.crashing {
+		return
+	}
 	defer s.tellTold(err)
 	if err == nil {
 		s.tally.CheckpointWrites++

@@ -20,22 +20,27 @@ func (s *Source) tell(p *packet) bool {
 		return false
 	}
 	p.kept = true
-	if f.telling {
-		return true
+	s.tellOf(f)
+	return true
+}
+
+// tellOf has the checkpoint know at once what f is.
+func (s *Source) tellOf(f *file) {
+	s.touch(&f.entry)
+	if f.told = false; f.telling {
+		return
 	}
 	f.telling = true
 	if len(s.untold)+len(s.telling) == 0 {
 		s.tellAt = s.now.Add(maxUntold)
 	}
 	s.untold = append(s.untold, f)
-	s.touch(&f.entry)
-	return true
 }
 
 // tellTold takes note of whether what the keeper was given last is written.
 func (s *Source) tellTold(err error) {
 	for _, f := range s.telling {
-		f.told, f.telling = err == nil, false
+		f.told, f.telling = err == nil && !f.dirty, false
 		s.letPass(f)
 	}
 	clear(s.telling)
