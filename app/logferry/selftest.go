@@ -92,7 +92,7 @@ in a minute, and removed when all was well.`,
 	f.StringVar(&o.Dir, "dir", "", "a folder on the disk that is to be tested")
 	f.DurationVar(&o.Duration, "duration", time.Minute, "for how long lines are written")
 	f.Uint64Var(&o.Seed, "seed", 0, "run the same program again; 0 takes any")
-	f.DurationVar(&o.KillEvery, "kill-every", 400*time.Millisecond, "how long an agent lives, give or take half of it")
+	f.DurationVar(&o.KillEvery, "kill-every", 200*time.Millisecond, "how long an agent lives, give or take half of it")
 	f.IntVar(&o.LinesPerSecond, "lines-per-second", 4000, "how many lines are written")
 	f.StringVar(&output, "output", "text", "text or json")
 	_ = cmd.MarkFlagDirname("dir")

@@ -63,7 +63,11 @@ func (r *Report) Print(w io.Writer) {
 		}
 		rotations += fmt.Sprintf("%s %d", kind, r.Rotations[kind])
 	}
-	fmt.Fprintf(w, "seed %d, %.0f s, agent killed %d times\n", r.Seed, r.Seconds, r.Kills)
+	fmt.Fprintf(w, "seed %d, %.0f s, agent killed with SIGKILL %d times", r.Seed, r.Seconds, r.Kills)
+	if r.Kills > 0 {
+		fmt.Fprintf(w, ", every %.0f ms", 1000*r.Seconds/float64(r.Kills))
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "rotations: %s\n\n", rotations)
 	row := func(name string, n int, note string) { fmt.Fprintf(w, "  %-12s %9d   %s\n", name, n, note) }
 	row("written", r.Written, "lines")
