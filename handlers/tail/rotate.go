@@ -158,6 +158,9 @@ func (s *Source) adopt() {
 		s.files[id] = f
 		s.measureInput(f, 1)
 		s.lose(f)
+		if f.fd >= 0 && !f.busy && f.packed == nil && !s.stands(f) {
+			s.beginAgain(f, whyRewritten) // before it is decided about its copy
+		}
 	}
 	s.siblings = nil
 	s.siblingsOf = 0
@@ -292,7 +295,7 @@ func (s *Source) beginAgain(f *file, why reason) *file {
 
 // replace follows the file that has f's inode and name now, but is another.
 func (s *Source) replace(f *file, fd int, born int64) *file {
-	g := &file{in: f.in, fd: -1, size: -1, checked: true, entry: entry{
+	g := &file{in: f.in, fd: -1, size: -1, entry: entry{
 		name: s.nameFor(f.inode, born), gen: 1, inode: f.inode, born: born, path: f.path,
 	}}
 	return s.succeed(f, g, fd, whyReplaced)
