@@ -161,6 +161,7 @@ func (p *Publisher) publishBatch(ctx context.Context, topic string, b *logs.Batc
 	for next := 0; next < len(b.Lines); {
 		from := next
 		client := p.client
+		s.begin(ctx, client, b.Turn)
 		if next = s.fill(topic, b, from, p.limits.of(topic)); next == from {
 			// A line that no ordinary batch has room for goes alone, by
 			// another connection: nothing of the file may be under way.
@@ -171,13 +172,14 @@ func (p *Publisher) publishBatch(ctx context.Context, topic string, b *logs.Batc
 			if client, err = p.bigClient(); err != nil {
 				return err
 			}
+			s.begin(ctx, client, b.Turn)
 			s.fillLines(topic, b, []int{from})
 			next = from + 1
 		}
 		if len(s.recs) == 0 {
 			continue
 		}
-		s.produce(ctx, client, b.Turn)
+		s.end()
 		if next == len(b.Lines) && client == p.client {
 			b.Turn.Sent()
 		}
@@ -218,18 +220,16 @@ func (p *Publisher) enter(ctx context.Context, topic string) error {
 
 // settle marks what was acknowledged.
 func (p *Publisher) settle(s *sending, b *logs.Batch) {
-	if len(s.fails) == 0 && s.whole {
-		b.SettleAll(len(b.Lines))
-	}
-	size := 0
+	size := s.size
 	failed := s.failed()
-	for i := range s.recs {
-		r := &s.recs[i]
-		if _, bad := failed[r]; bad {
-			continue
-		}
-		size += len(r.Value)
-		if !s.whole || len(failed) > 0 {
+	if s.whole && len(failed) == 0 {
+		b.SettleAll(len(b.Lines))
+	} else {
+		for i := range s.recs {
+			if _, bad := failed[&s.recs[i]]; bad {
+				size -= len(s.recs[i].Value)
+				continue
+			}
 			b.Settle(s.line(i))
 		}
 	}
@@ -253,7 +253,8 @@ func (p *Publisher) publishMessage(ctx context.Context, topic string, msg *messa
 			return err
 		}
 	}
-	s.produce(ctx, client, nil)
+	s.begin(ctx, client, nil)
+	s.end()
 	<-s.done
 	if len(s.fails) > 0 {
 		p.failed.Add(1)

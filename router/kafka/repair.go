@@ -101,8 +101,9 @@ type careful struct {
 // other failure is everybody's.
 func (c *careful) halves(ctx context.Context, lines []int) bool {
 	s := c.send
+	s.begin(ctx, c.client, c.batch.Turn)
 	s.fillLines(c.topic, c.batch, lines)
-	s.produce(ctx, c.client, c.batch.Turn)
+	s.end()
 	<-s.done
 	c.p.settle(s, c.batch)
 	failed := s.failed()
