@@ -91,17 +91,18 @@ type CanaryStatus struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
-// looked is what a look at the documents came to.
+// looked is what the last look at the documents came to.
 type looked struct {
 	docs     config.Docs
 	seen     int64
 	canaries []config.Given
 	invalid  string
+	applied  bool
 }
 
 // same says whether two looks differ in nothing that concerns this process.
 func (a *looked) same(b *looked) bool {
-	if a == nil || a.seen == 0 && b.seen != 0 || a.invalid != b.invalid || !slices.Equal(a.canaries, b.canaries) {
+	if a == nil || !a.applied || a.seen == 0 && b.seen != 0 || a.invalid != b.invalid || !slices.Equal(a.canaries, b.canaries) {
 		return false
 	}
 	plain, other := a.docs, b.docs
@@ -156,12 +157,8 @@ func (l *live) run(ctx context.Context) error {
 		}
 	}
 	for {
-		var beat <-chan time.Time
-		if until := l.status().canaryUntil(); !until.IsZero() {
-			beat = time.After(min(canaryBeat, max(time.Until(until), 0)))
-		}
 		select {
-		case <-beat:
+		case <-l.nextBeat():
 			l.beat(ctx)
 		case msg, open := <-changes:
 			if !open {
@@ -223,6 +220,7 @@ func (l *live) decide(ctx context.Context, docs config.Docs, seen int64) {
 		look.invalid = err.Error()
 	}
 	if l.looked.same(look) {
+		look.applied = true
 		l.looked = look
 		return
 	}
@@ -232,16 +230,26 @@ func (l *live) decide(ctx context.Context, docs config.Docs, seen int64) {
 	}
 	next.give(d.Canaries)
 	l.accept(ctx, d.Config, d.Good, next, err)
-	l.looked = nil
-	if l.good.Equal(d.Good) {
-		l.looked = look
+	look.applied = l.good.Equal(d.Good)
+	l.looked = look
+}
+
+// nextBeat is due while a canary is in force.
+func (l *live) nextBeat() <-chan time.Time {
+	if len(l.good.Canaries) == 0 {
+		return nil
 	}
+	pause := canaryBeat
+	if until := l.status().canaryUntil(); !until.IsZero() {
+		pause = min(pause, max(time.Until(until), 0))
+	}
+	return time.After(pause)
 }
 
 // beat ends a canary whose time has come, whatever etcd says or does not say,
-// and reports often meanwhile.
+// tries again what could not be applied, and reports often meanwhile.
 func (l *live) beat(ctx context.Context) {
-	if until := l.status().canaryUntil(); l.looked != nil && !time.Now().Before(until) {
+	if until := l.status().canaryUntil(); !l.looked.applied || !time.Now().Before(until) {
 		l.decide(ctx, l.looked.docs, l.looked.seen)
 		return
 	}
