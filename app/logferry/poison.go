@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -108,9 +106,9 @@ func (q *queue) filterFlags(cmd *cobra.Command) {
 	f.Var(&q.since, "since", "letters that were refused at or after T: "+timeForms)
 }
 
-// encoder writes JSON that is safe for a terminal.
-func encoder(w io.Writer) *json.Encoder {
-	e := json.NewEncoder(cleanJSON{w})
-	e.SetEscapeHTML(false)
-	return e
+func letters(n int64) string {
+	if n == 1 {
+		return "1 letter"
+	}
+	return count(n) + " letters"
 }

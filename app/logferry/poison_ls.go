@@ -102,7 +102,7 @@ func (q *queue) causes(ctx context.Context, p *app.Poison, b *bar, out io.Writer
 		causes = causes[:min(limit, len(causes))]
 	}
 	if q.json() {
-		return encoder(out).Encode(causes)
+		return printJSON(out, causes)
 	}
 	if len(causes) == 0 {
 		fmt.Fprintln(out, "No letters.")

@@ -139,7 +139,7 @@ func (q *queue) confirm(ctx context.Context, cmd *cobra.Command, p *app.Poison, 
 // error.
 func (q *queue) report(out io.Writer, verb string, r poison.Result, err error) error {
 	if q.json() {
-		if failed := encoder(out).Encode(r); failed != nil {
+		if failed := printJSON(out, r); failed != nil {
 			return failed
 		}
 	} else {

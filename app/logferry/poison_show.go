@@ -37,7 +37,7 @@ func newPoisonShow() *cobra.Command {
 					return err
 				}
 				if q.json() {
-					return encoder(cmd.OutOrStdout()).Encode(l)
+					return printJSON(cmd.OutOrStdout(), l)
 				}
 				printLetter(cmd.OutOrStdout(), l)
 				return nil
@@ -136,7 +136,7 @@ in a field whose name ends in _base64.`,
 }
 
 func (q *queue) export(ctx context.Context, p *app.Poison, out io.Writer) (n int64, err error) {
-	lines := encoder(out)
+	lines := jsonLines(out)
 	err = p.Each(ctx, q.filter, func(l *poison.Letter) error {
 		n++
 		return lines.Encode(l)

@@ -27,7 +27,7 @@ func newPoisonStats() *cobra.Command {
 					return err
 				}
 				if q.json() {
-					return encoder(cmd.OutOrStdout()).Encode(stats)
+					return printJSON(cmd.OutOrStdout(), stats)
 				}
 				printStats(cmd.OutOrStdout(), stats)
 				return nil

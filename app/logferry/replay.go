@@ -112,7 +112,7 @@ type planJSON struct {
 // plan says what would be read.
 func (t *tool) plan(out io.Writer, r *app.Replay) error {
 	if t.json() {
-		return encoder(out).Encode(planJSON{r.Route.Name, r.Route.Index, r.Records(), append([]logs.Span{}, r.Spans...)})
+		return printJSON(out, planJSON{r.Route.Name, r.Route.Index, r.Records(), append([]logs.Span{}, r.Spans...)})
 	}
 	if len(r.Spans) == 0 {
 		fmt.Fprintln(out, "No records in that time.")
@@ -129,7 +129,7 @@ func (t *tool) plan(out io.Writer, r *app.Replay) error {
 
 func (t *tool) replayed(out io.Writer, r *app.Replay, result router.Replayed) error {
 	if t.json() {
-		return encoder(out).Encode(result)
+		return printJSON(out, result)
 	}
 	fmt.Fprintf(out, `%s of route %s into %s
   stored         %s

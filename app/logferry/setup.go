@@ -50,7 +50,7 @@ policies, manage_ilm; the transfer itself does not.`,
 				if done == nil {
 					done = []index.SetupAction{}
 				}
-				return errors.Join(encoder(cmd.OutOrStdout()).Encode(map[string]any{"dry_run": o.DryRun, "actions": done}), err)
+				return errors.Join(printJSON(cmd.OutOrStdout(), map[string]any{"dry_run": o.DryRun, "actions": done}), err)
 			}
 			printSetup(cmd.OutOrStdout(), done, o.DryRun)
 			return err

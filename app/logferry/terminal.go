@@ -2,13 +2,10 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -19,32 +16,6 @@ import (
 func onTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// harmless replaces what could steer a terminal: control characters, all but
-// newlines and tabs, and those that change the direction of text.
-func harmless(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return r
-		}
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
-			return utf8.RuneError
-		}
-		return r
-	}, strings.ToValidUTF8(s, string(utf8.RuneError)))
-}
-
-// oneLine is harmless for a cell of a table.
-func oneLine(s string) string { return strings.Join(strings.Fields(harmless(s)), " ") }
-
-// printText prints a text of others: as it is to a file or a program, made
-// harmless to a terminal.
-func printText(w io.Writer, text string) {
-	if onTerminal(w) {
-		text = harmless(text)
-	}
-	fmt.Fprint(w, text)
 }
 
 // outputFlag adds --output to a command and returns its value, checked before
@@ -63,15 +34,6 @@ func outputFlag(cmd *cobra.Command) *string {
 		return nil
 	}
 	return output
-}
-
-func printJSON(w io.Writer, value any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	if onTerminal(w) {
-		e.SetIndent("", "  ")
-	}
-	return e.Encode(value)
 }
 
 // newTable returns a table without lines, as wide as what is in it.

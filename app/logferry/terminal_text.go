@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -11,24 +12,24 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// printable makes bytes from anywhere safe for a terminal and one line of it:
-// what does not print is written as Go would in a string. That leaves no
-// control characters, nor those that turn text around.
-func printable(b []byte) string {
+// escape makes bytes from anywhere safe for a terminal: what does not print, nor
+// is in keep, is written as Go would in a string. That leaves no control
+// characters, nor those that turn text around.
+func escape(b []byte, keep string) string {
 	var s strings.Builder
 	for len(b) > 0 {
 		r, size := utf8.DecodeRune(b)
 		switch {
 		case r == utf8.RuneError && size == 1:
 			fmt.Fprintf(&s, `\x%02x`, b[0])
+		case unicode.IsPrint(r) || strings.ContainsRune(keep, r):
+			s.WriteRune(r)
 		case r == '\n':
 			s.WriteString(`\n`)
 		case r == '\r':
 			s.WriteString(`\r`)
 		case r == '\t':
 			s.WriteString(`\t`)
-		case unicode.IsPrint(r):
-			s.WriteRune(r)
 		case r < 0x80:
 			fmt.Fprintf(&s, `\x%02x`, r)
 		case r <= 0xffff:
@@ -41,6 +42,12 @@ func printable(b []byte) string {
 	return s.String()
 }
 
+// printable is one line that shows each byte that does not print.
+func printable(b []byte) string { return escape(b, "") }
+
+// oneLine is one line of a text, whose white space is any.
+func oneLine(s string) string { return printable([]byte(strings.Join(strings.Fields(s), " "))) }
+
 // clipped is printable, of about n characters at most.
 func clipped(b []byte, n int) string {
 	text := printable(b[:min(len(b), 4*n)])
@@ -49,6 +56,31 @@ func clipped(b []byte, n int) string {
 	}
 	runes := []rune(text)
 	return string(runes[:min(len(runes), n-1)]) + "…"
+}
+
+// printText prints a text of others: as it is to a file or a program, escaped
+// to a terminal.
+func printText(w io.Writer, text string) {
+	if onTerminal(w) {
+		text = escape([]byte(text), "\n\t")
+	}
+	fmt.Fprint(w, text)
+}
+
+// printJSON prints a value, for people in several lines.
+func printJSON(w io.Writer, value any) error {
+	e := jsonLines(w)
+	if onTerminal(w) {
+		e.SetIndent("", "  ")
+	}
+	return e.Encode(value)
+}
+
+// jsonLines writes each value as a line that is safe for a terminal.
+func jsonLines(w io.Writer) *json.Encoder {
+	e := json.NewEncoder(cleanJSON{w})
+	e.SetEscapeHTML(false)
+	return e
 }
 
 // cleanJSON escapes in JSON what encoding/json leaves as it is although a
@@ -87,10 +119,3 @@ func (c cleanJSON) Write(p []byte) (int, error) {
 }
 
 func count[T int | int64](n T) string { return humanize.Comma(int64(n)) }
-
-func letters(n int64) string {
-	if n == 1 {
-		return "1 letter"
-	}
-	return count(n) + " letters"
-}

@@ -25,7 +25,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 			require.True(t, unicode.IsPrint(r), "%q holds %q", safe, r)
 		}
 		var out bytes.Buffer
-		require.NoError(t, encoder(&out).Encode(map[string]string{"value": text}))
+		require.NoError(t, printJSON(&out, map[string]string{"value": text}))
 		for _, r := range strings.TrimSuffix(out.String(), "\n") {
 			require.True(t, unicode.IsPrint(r), "%q holds %q", out.String(), r)
 		}
