@@ -19,12 +19,12 @@ const (
 	maxRestarts = 2
 )
 
-func newGuard(c *config.Config, log *slog.Logger) *etcd.Guard {
-	if c.Etcd == nil {
+func newGuard(c *config.Config, link *etcd.Link, log *slog.Logger) *etcd.Guard {
+	if link == nil {
 		return nil
 	}
 	judge := NewCanaryJudge(c.Etcd)
-	return etcd.NewGuard(*c.Etcd, "transfer "+c.Node, judge.Outcome, log)
+	return etcd.NewGuard(link, "transfer "+c.Node, judge.Outcome, log)
 }
 
 // NewSubject is a process as it is before it is given a canary.

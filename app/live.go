@@ -43,6 +43,7 @@ type live struct {
 	liveOptions
 	base    *config.Config
 	events  *gochannel.GoChannel
+	link    *etcd.Link    // to etcd, of all in this service; nil without
 	watcher *etcd.Watcher // nil without etcd
 	// owned by run
 	good    config.Docs
@@ -127,7 +128,8 @@ func newLive(c *config.Config, o liveOptions) (*live, error) {
 		return l, nil
 	}
 	var err error
-	l.watcher, err = etcd.New(*c.Etcd, o.keys(), l.events, o.log)
+	l.link = etcd.NewLink(*c.Etcd)
+	l.watcher, err = etcd.New(l.link, o.keys(), l.events, o.log)
 	return l, err
 }
 

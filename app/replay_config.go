@@ -44,7 +44,7 @@ func readOnce(parent context.Context, c *config.Config) (etcd.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(parent, firstSnapshot)
 	defer cancel()
 	changed := make(nudges, 1)
-	watcher, err := etcd.New(*c.Etcd, c.TransferKeys(), changed, slog.New(slog.DiscardHandler))
+	watcher, err := etcd.New(etcd.NewLink(*c.Etcd), c.TransferKeys(), changed, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return etcd.Snapshot{}, err
 	}

@@ -125,7 +125,7 @@ func newReporter(r *reporting) *etcd.Reporter {
 		return nil
 	}
 	r.started, r.rates = time.Now(), map[string]rate{}
-	return etcd.NewReporter(*r.config.Etcd, r.role, r.config.Node, r.bytes, r.live.changed, r.live.log)
+	return etcd.NewReporter(r.live.link, r.role, r.config.Node, r.bytes, r.live.changed, r.live.log)
 }
 
 // bytes is a report of at most etcd.MaxReport bytes.

@@ -79,7 +79,7 @@ func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, er
 		log:  log,
 	}
 	t.reporter = newReporter(&reporting{role: "transfer", config: c, live: t.live, ready: t.Ready, parts: t.parts})
-	t.guard = newGuard(c, log)
+	t.guard = newGuard(c, t.live.link, log)
 	return t, nil
 }
 

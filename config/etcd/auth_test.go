@@ -75,7 +75,7 @@ func TestReporterWithoutPermission(t *testing.T) {
 	s := startServer(t)
 	s.enableAuth()
 	log := &logged{}
-	r := NewReporter(s.as("ferry"), "agent", "n", func(Words) []byte { return []byte("x") }, nil, slog.New(log))
+	r := NewReporter(NewLink(s.as("ferry")), "agent", "n", func(Words) []byte { return []byte("x") }, nil, slog.New(log))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()

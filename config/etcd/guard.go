@@ -32,7 +32,7 @@ type Judge func(c Canary, subjects []Subject, members []Member, now time.Time) *
 // once, by a comparison. What is needed is read at each look, so that another
 // guard goes on where one died.
 type Guard struct {
-	cfg   config.Etcd
+	link  *Link
 	name  string
 	judge Judge
 	log   *slog.Logger
@@ -47,8 +47,8 @@ type Guard struct {
 
 // NewGuard returns a guard; it starts nothing. judge is called from Run's
 // goroutine. name is for people.
-func NewGuard(cfg config.Etcd, name string, judge Judge, log *slog.Logger) *Guard {
-	return &Guard{cfg: cfg, name: name, judge: judge, log: log, subjects: map[int64][]Subject{}, said: map[string]bool{}}
+func NewGuard(link *Link, name string, judge Judge, log *slog.Logger) *Guard {
+	return &Guard{link: link, name: name, judge: judge, log: log, subjects: map[int64][]Subject{}, said: map[string]bool{}}
 }
 
 // Run watches until ctx ends, through any trouble with etcd, and returns nil.
@@ -94,21 +94,16 @@ func (g *Guard) turn(ctx context.Context) (pause time.Duration, err error) {
 	return lookEach, errors.Join(errs...)
 }
 
-// connect makes a store that outlives ctx, once it is of use, so that the
-// lease can be given back.
+// connect makes a store, which outlives ctx so that the lease can be given back.
 func (g *Guard) connect(ctx context.Context) error {
 	if g.store != nil {
 		return nil
 	}
-	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	opened := context.AfterFunc(ctx, cancel)
-	store, err := Open(background, g.cfg)
+	line, err := g.link.take(ctx)
 	if err != nil {
-		cancel()
 		return err
 	}
-	opened()
-	g.store, g.close = store, func() { _ = store.Close(); cancel() }
+	g.store, g.close = &Store{g.link.cfg, line.client}, func() { g.link.leave(line) }
 	return nil
 }
 
@@ -138,7 +133,7 @@ func (g *Guard) say(err error) {
 func (g *Guard) hold(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	client, key := g.store.client, guardKey(&g.cfg)
+	client, key := g.store.client, guardKey(&g.link.cfg)
 	if g.lease != 0 {
 		_, err := client.KeepAliveOnce(ctx, g.lease)
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {

@@ -229,10 +229,12 @@ func testKeys(cfg config.Etcd) config.Keys {
 }
 
 // watch runs a Watcher of node n until the test ends.
-func watch(t *testing.T, cfg config.Etcd) *running {
+func watch(t *testing.T, cfg config.Etcd) *running { return watchOver(t, NewLink(cfg)) }
+
+func watchOver(t *testing.T, link *Link) *running {
 	r := &running{t: t, pub: &publisher{}, log: &logged{}}
 	var err error
-	r.Watcher, err = New(cfg, testKeys(cfg), r.pub, slog.New(r.log))
+	r.Watcher, err = New(link, testKeys(link.cfg), r.pub, slog.New(r.log))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

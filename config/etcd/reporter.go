@@ -13,8 +13,6 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/logferry/logferry/config"
 )
 
 const (
@@ -61,7 +59,7 @@ const (
 // lease, so that a process that is gone is seen to be, and as last words, which
 // outlive it. Nothing waits for it.
 type Reporter struct {
-	cfg        config.Etcd
+	link       *Link
 	role, node string
 	report     func(Words) []byte
 	changed    <-chan struct{}
@@ -78,8 +76,8 @@ type Reporter struct {
 // NewReporter returns the reporter of a node in a role; it starts nothing.
 // report returns the process's state, at most MaxReport bytes, and is called
 // from Run's goroutine. changed asks for a report at once.
-func NewReporter(cfg config.Etcd, role, node string, report func(Words) []byte, changed <-chan struct{}, log *slog.Logger) *Reporter {
-	return &Reporter{cfg: cfg, role: role, node: node, name: node, report: report, changed: changed, log: log}
+func NewReporter(link *Link, role, node string, report func(Words) []byte, changed <-chan struct{}, log *slog.Logger) *Reporter {
+	return &Reporter{link: link, role: role, node: node, name: node, report: report, changed: changed, log: log}
 }
 
 // Run reports until ctx ends, leaves last words, and returns nil. It is called
@@ -114,19 +112,20 @@ func (r *Reporter) ended(err error) {
 		return
 	}
 	r.refused = refused.Error()
-	r.log.Warn("etcd does not take this process's reports; 'logferry status' will not show it", "keys", statusKey(r.cfg.Prefix, r.role, r.name), "error", err)
+	r.log.Warn("etcd does not take this process's reports; 'logferry status' will not show it", "keys", statusKey(r.link.cfg.Prefix, r.role, r.name), "error", err)
 }
 
 func (r *Reporter) session(ctx context.Context) error {
-	// The client outlives ctx by the last words, once it is of use.
-	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	line, err := r.link.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.link.leave(line)
+	client := line.client
+	// It outlives ctx by the last words, once it is of use.
+	background, cancel := context.WithCancel(client.Ctx())
 	defer cancel()
 	started := context.AfterFunc(ctx, cancel)
-	client, err := Client(background, r.cfg)
-	if err != nil {
-		return explain(err)
-	}
-	defer client.Close()
 	if err := r.lease(background, client); err != nil {
 		return explain(err)
 	}
@@ -187,7 +186,7 @@ func (r *Reporter) lease(ctx context.Context, client *clientv3.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if r.last == 0 {
-		answer, err := client.Get(ctx, lastKey(r.cfg.Prefix, r.role, r.name))
+		answer, err := client.Get(ctx, lastKey(r.link.cfg.Prefix, r.role, r.name))
 		if err != nil {
 			return err
 		}
@@ -229,11 +228,11 @@ func (r *Reporter) write(ctx context.Context, client *clientv3.Client, report []
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	key := statusKey(r.cfg.Prefix, r.role, r.name)
+	key := statusKey(r.link.cfg.Prefix, r.role, r.name)
 	puts := []clientv3.Op{clientv3.OpPut(key, string(report), clientv3.WithLease(r.alive))}
 	lastWords := r.written == nil || time.Since(r.lastWords) > lastWordsEach
 	if lastWords {
-		puts = append(puts, clientv3.OpPut(lastKey(r.cfg.Prefix, r.role, r.name), string(r.report(Last)), clientv3.WithLease(r.last)))
+		puts = append(puts, clientv3.OpPut(lastKey(r.link.cfg.Prefix, r.role, r.name), string(r.report(Last)), clientv3.WithLease(r.last)))
 	}
 	txn := client.Txn(ctx)
 	if r.written != nil {
@@ -275,9 +274,9 @@ func (r *Reporter) taken(ctx context.Context, client *clientv3.Client, key strin
 func (r *Reporter) leave(ctx context.Context, client *clientv3.Client) {
 	ctx, cancel := context.WithTimeout(ctx, goodbye)
 	defer cancel()
-	key := statusKey(r.cfg.Prefix, r.role, r.name)
+	key := statusKey(r.link.cfg.Prefix, r.role, r.name)
 	_, err := client.Txn(ctx).If(clientv3.Compare(clientv3.LeaseValue(key), "=", r.alive)).Then(
-		clientv3.OpPut(lastKey(r.cfg.Prefix, r.role, r.name), string(r.report(Stopped)), clientv3.WithLease(r.last)),
+		clientv3.OpPut(lastKey(r.link.cfg.Prefix, r.role, r.name), string(r.report(Stopped)), clientv3.WithLease(r.last)),
 		clientv3.OpDelete(key),
 	).Commit()
 	if err == nil {

@@ -20,10 +20,15 @@ import (
 // end; set changes what it reports.
 func startReporter(t *testing.T, cfg config.Etcd, node, first string) (set func(string), stop func()) {
 	t.Helper()
+	return startReporterOver(t, NewLink(cfg), node, first)
+}
+
+func startReporterOver(t *testing.T, link *Link, node, first string) (set func(string), stop func()) {
+	t.Helper()
 	var report atomic.Value
 	report.Store(first)
 	changed := make(chan struct{}, 1)
-	r := NewReporter(cfg, "agent", node, func(w Words) []byte {
+	r := NewReporter(link, "agent", node, func(w Words) []byte {
 		text := report.Load().(string)
 		switch w {
 		case Last:
@@ -146,7 +151,7 @@ func TestReporterThatIsKilled(t *testing.T) {
 	client, err := Client(ctx, cfg)
 	require.NoError(t, err)
 	defer client.Close()
-	r := NewReporter(cfg, "agent", "n", func(w Words) []byte { return fmt.Append(nil, "words ", w) }, nil, slog.New(slog.DiscardHandler))
+	r := NewReporter(NewLink(cfg), "agent", "n", func(w Words) []byte { return fmt.Append(nil, "words ", w) }, nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, r.lease(ctx, client))
 	require.NoError(t, r.write(ctx, client, r.report(Current)))
 	fleetIs(t, store, "agent n alive words 0")

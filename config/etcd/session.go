@@ -35,14 +35,26 @@ var (
 func (w *Watcher) session(parent context.Context) (lasted time.Duration, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
-	if err := reach(ctx, w.cfg); err != nil {
+	if err := reach(ctx, w.link.cfg); err != nil {
 		return 0, err
 	}
-	client, err := Client(ctx, w.cfg)
+	line, err := w.link.take(ctx)
 	if err != nil {
-		return 0, explain(err)
+		return 0, err
 	}
-	defer client.Close()
+	defer w.link.leave(line)
+	defer func() {
+		if parent.Err() == nil {
+			w.link.giveUp(line, err)
+		}
+	}()
+	client := line.client
+	givenUp := context.AfterFunc(client.Ctx(), cancel)
+	defer func() {
+		if !givenUp() && parent.Err() == nil {
+			err = errConnection
+		}
+	}()
 	if err := w.read(ctx, client); err != nil {
 		return 0, err
 	}

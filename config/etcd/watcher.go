@@ -51,7 +51,7 @@ type Stats struct {
 // so that no event is needed for the state to become right. Each read takes
 // all documents at one revision.
 type Watcher struct {
-	cfg  config.Etcd
+	link *Link
 	keys config.Keys
 	pub  message.Publisher
 	log  *slog.Logger
@@ -67,11 +67,11 @@ type Watcher struct {
 
 // New returns a Watcher of the documents at keys; it starts nothing. pub is
 // told of each change, from Run's goroutine, and should not block.
-func New(cfg config.Etcd, keys config.Keys, pub message.Publisher, log *slog.Logger) (*Watcher, error) {
-	if len(cfg.Endpoints) == 0 || len(keys.All()) == 0 {
+func New(link *Link, keys config.Keys, pub message.Publisher, log *slog.Logger) (*Watcher, error) {
+	if len(link.cfg.Endpoints) == 0 || len(keys.All()) == 0 {
 		return nil, errors.New("watch etcd: endpoints and keys are required")
 	}
-	w := &Watcher{cfg: cfg, keys: keys, pub: pub, log: log}
+	w := &Watcher{link: link, keys: keys, pub: pub, log: log}
 	w.stats.Store(&Stats{})
 	return w, nil
 }
@@ -128,7 +128,7 @@ func (w *Watcher) ended(err error) {
 		return
 	}
 	w.down = kind
-	w.log.Warn("etcd does not answer; going on with the config at hand", "endpoints", w.cfg.Endpoints, "error", err)
+	w.log.Warn("etcd does not answer; going on with the config at hand", "endpoints", w.link.cfg.Endpoints, "error", err)
 }
 
 // apply makes what was read the snapshot and says so if it differs.

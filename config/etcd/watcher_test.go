@@ -249,6 +249,6 @@ func TestWatcherStopsWhileEtcdIsAbsent(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
-	_, err := New(config.Etcd{}, config.Keys{}, nil, nil)
+	_, err := New(NewLink(config.Etcd{}), config.Keys{}, nil, nil)
 	require.Error(t, err)
 }
