@@ -33,7 +33,7 @@ func guard(t *testing.T, cfg config.Etcd, name string) *guarding {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- NewGuard(cfg, name, judge, slog.New(g.log)).Run(ctx) }()
+	go func() { done <- NewGuard(NewLink(cfg), name, judge, slog.New(g.log)).Run(ctx) }()
 	g.stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-done)
