@@ -238,6 +238,7 @@ func TestTuneSeveralAtOnce(t *testing.T) {
 func TestTuneSaysWhatIsWrong(t *testing.T) {
 	base := liveBase(t)
 	const routes = "routes:\n  - {name: web, topics: [a], index: a, throttle: &slow {burst: 5}}\n  - {name: b, topics: [b], index: b, throttle: *slow}\n"
+	const plain = "routes:\n  - {name: web, topics: [a], index: a}\n"
 	const inputs = "inputs: [{name: web, paths: [/a], topic: a}]\n"
 	for set, want := range map[string]string{
 		"throttle.lines_per_secnd=5":   "throttle.lines_per_secnd: unknown key; did you mean throttle.lines_per_second?",
@@ -252,12 +253,15 @@ func TestTuneSaysWhatIsWrong(t *testing.T) {
 		"throttle.by=node":             `throttle.by: "node" is none of all, path, topic, partition`,
 		"poison.topic=a b":             `poison.topic: "a b" is not a topic name; use at most 249 letters, digits, '.', '_' and '-'`,
 		"retry.max_backoff=1ms":        "transfer:2: routes[0].retry.min_backoff: 100ms is more than max_backoff, 1ms",
-		"throttle.burst=7":             `transfer: the values of route "web" cannot be changed in place, as it is written: an anchor may be shared with others; use 'logferry config edit transfer'`,
 	} {
-		_, err := Tune(base, "transfer", "transfer", []byte(routes), "route", "web", settings(t, set))
+		_, err := Tune(base, "transfer", "transfer", []byte(plain), "route", "web", settings(t, set))
 		require.EqualError(t, err, want, set)
 	}
-	_, err := Tune(base, "transfer", "transfer", []byte(routes), "route", "b", settings(t, "throttle.burst=7"))
+	_, err := Tune(base, "transfer", "transfer", []byte(routes), "route", "web", settings(t, "throttle.burst=7"))
+	require.ErrorContains(t, err, "an anchor may be shared with others; use 'logferry config edit transfer'")
+	_, err = Tune(base, "transfer", "transfer", []byte(routes), "route", "web", settings(t, "throttle.by=topic"))
+	require.EqualError(t, err, `transfer: throttle.by of route "web" cannot be changed in place, as it is written; use 'logferry config edit transfer'`)
+	_, err = Tune(base, "transfer", "transfer", []byte(routes), "route", "b", settings(t, "throttle.burst=7"))
 	require.ErrorContains(t, err, "cannot be changed in place")
 	_, err = Tune(base, "agent", "agent", []byte(inputs), "input", "web", settings(t, "breaker.failures=7"))
 	require.EqualError(t, err, "breaker.failures: an input has no breaker; what can be tuned of it is in throttle and retry")
