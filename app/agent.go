@@ -36,6 +36,7 @@ type Agent struct {
 	router    *router.Agent
 	live      *live
 	reporter  *etcd.Reporter // nil without etcd
+	rates     *rates
 	kafka     *waitFor
 	stopping  atomic.Bool
 	progress  progress
@@ -79,7 +80,8 @@ func NewAgent(c *config.Config, path string, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a.kafka = waitForKafka(c.Kafka, log)
-	a.reporter = newReporter(&reporting{role: "agent", config: c, live: a.live, ready: a.Ready, parts: a.parts})
+	a.rates = newRates(a.counts)
+	a.reporter = newReporter(&reporting{role: "agent", config: c, live: a.live, ready: a.Ready, parts: a.parts, done: a.rates})
 	return a, nil
 }
 
@@ -100,6 +102,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.add(background, "tail", a.source.Run, nil)
 	g.add(background, "publishers", stopLast(a.close), nil)
 	if a.reporter != nil {
+		g.add(background, "rates", a.rates.run, nil)
 		g.add(background, "reports", a.reporter.Run, nil)
 	}
 	a.log.Info("agent starts", "node", a.config.Node, "data_dir", a.config.DataDir)

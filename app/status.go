@@ -112,6 +112,7 @@ type reporting struct {
 	rates   map[string]rate
 	lag     lagClock
 	health  healthClock
+	done    *rates // of the last minutes
 }
 
 // seen is an error that belongs to no part.
@@ -125,7 +126,11 @@ func newReporter(r *reporting) *etcd.Reporter {
 		return nil
 	}
 	r.started, r.rates = time.Now(), map[string]rate{}
-	return etcd.NewReporter(r.live.link, r.role, r.config.Node, r.bytes, r.live.changed, r.live.log)
+	reporter := etcd.NewReporter(r.live.link, r.role, r.config.Node, r.bytes, r.live.changed, r.live.log)
+	if r.done != nil {
+		reporter.AlsoRates(r.done.bytes)
+	}
+	return reporter
 }
 
 // bytes is a report of at most etcd.MaxReport bytes.

@@ -37,7 +37,8 @@ type Transfer struct {
 	router        *router.Transfer
 	live          *live
 	reporter      *etcd.Reporter // nil without etcd
-	guard         *etcd.Guard    // of canaries; nil without etcd
+	rates         *rates
+	guard         *etcd.Guard // of canaries; nil without etcd
 	kafka         *waitFor
 	elasticsearch *waitFor
 	stopping      atomic.Bool
@@ -78,7 +79,8 @@ func NewTransfer(c *config.Config, path string, log *slog.Logger) (*Transfer, er
 		ping: client.Ping,
 		log:  log,
 	}
-	t.reporter = newReporter(&reporting{role: "transfer", config: c, live: t.live, ready: t.Ready, parts: t.parts})
+	t.rates = newRates(t.counts)
+	t.reporter = newReporter(&reporting{role: "transfer", config: c, live: t.live, ready: t.Ready, parts: t.parts, done: t.rates})
 	t.guard = newGuard(c, t.live.link, log)
 	return t, nil
 }
@@ -100,6 +102,7 @@ func (t *Transfer) Run(ctx context.Context) error {
 	g.add(background, "publishers", stopLast(t.close), nil)
 	if t.reporter != nil {
 		g.add(background, "canaries", t.guard.Run, nil)
+		g.add(background, "rates", t.rates.run, nil)
 		g.add(background, "reports", t.reporter.Run, nil)
 	}
 	t.log.Info("transfer starts", "node", t.config.Node)

@@ -42,12 +42,24 @@ func Tunables(entry any) []Tunable {
 			tag := section.value.Type().Field(i).Tag
 			v := section.value.Field(i)
 			list = append(list, Tunable{
-				Key: name + "." + tag.Get("yaml"), Value: fmt.Sprint(v), Default: tag.Get("default"),
+				Key: name + "." + tag.Get("yaml"), Value: fmt.Sprint(v), Default: defaultText(v.Type(), tag),
 				Expects: expects(v, tag), value: v, tag: tag,
 			})
+			if without := map[string]string{"input": " | partition", "route": " | path"}[kindOfEntry(entry)]; list[len(list)-1].Key == "throttle.by" {
+				list[len(list)-1].Expects = strings.Replace(expects(v, tag), without, "", 1)
+			}
 		}
 	}
 	return list
+}
+
+// defaultText is a default as its value is printed.
+func defaultText(t reflect.Type, tag reflect.StructTag) string {
+	v := reflect.New(t).Elem()
+	if err := setScalar(v, tag.Get("default")); err != nil {
+		panic(err)
+	}
+	return fmt.Sprint(v)
 }
 
 func expects(v reflect.Value, tag reflect.StructTag) string {
@@ -181,7 +193,7 @@ func Tune(base *Config, document, file string, data []byte, kind, name string, s
 	if err := Apply(want, settings); err != nil {
 		return nil, err
 	}
-	others, err := entriesOf(base, file, data, kind)
+	others, err := Entries(base, file, data, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +207,7 @@ func Tune(base *Config, document, file string, data []byte, kind, name string, s
 		return nil, err
 	}
 	// Aliases and the like make one place stand for many.
-	got, err := entriesOf(base, file, out, kind)
+	got, err := Entries(base, file, out, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +220,7 @@ func Tune(base *Config, document, file string, data []byte, kind, name string, s
 
 // entryOf returns a copy of an entry of a document.
 func entryOf(base *Config, file string, data []byte, kind, name string) (any, error) {
-	all, err := entriesOf(base, file, data, kind)
+	all, err := Entries(base, file, data, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -218,8 +230,9 @@ func entryOf(base *Config, file string, data []byte, kind, name string) (any, er
 	return nil, ErrNoEntry
 }
 
-// entriesOf decodes a document's entries, by name.
-func entriesOf(base *Config, file string, data []byte, kind string) (map[string]any, error) {
+// Entries returns the inputs (kind "input") or routes of a document, by name: as
+// *Input or *Route. file is what errors, which are *Errors, call it.
+func Entries(base *Config, file string, data []byte, kind string) (map[string]any, error) {
 	all := map[string]any{}
 	if kind == "input" {
 		a, err := ParseAgent(file, data, base)
@@ -233,6 +246,21 @@ func entriesOf(base *Config, file string, data []byte, kind string) (map[string]
 		all[t.Routes[i].Name] = &t.Routes[i]
 	}
 	return all, err
+}
+
+// Local returns the inputs or routes that a loaded file has by itself, by name.
+func Local(c *Config, kind string) map[string]any {
+	all := map[string]any{}
+	if kind == "input" {
+		for i := range c.Agent.Inputs {
+			all[c.Agent.Inputs[i].Name] = &c.Agent.Inputs[i]
+		}
+		return all
+	}
+	for i := range c.Transfer.Routes {
+		all[c.Transfer.Routes[i].Name] = &c.Transfer.Routes[i]
+	}
+	return all
 }
 
 // tuneOne makes one edit.

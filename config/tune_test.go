@@ -289,7 +289,7 @@ func TestTunablesAreAllOfTheirSections(t *testing.T) {
 	require.Len(t, byKey, 9)
 	require.Equal(t, "7", byKey["throttle.lines_per_second"].Value)
 	require.Equal(t, "0", byKey["throttle.lines_per_second"].Default)
-	require.Equal(t, "all | path | topic | partition", byKey["throttle.by"].Expects)
+	require.Equal(t, "all | path | topic", byKey["throttle.by"].Expects)
 	require.Len(t, Tunables(&r), 19)
 }
 
@@ -310,7 +310,7 @@ func FuzzTune(f *testing.F) {
 		if err != nil {
 			return
 		}
-		before, err := entriesOf(base, "doc", []byte(doc), kind)
+		before, err := Entries(base, "doc", []byte(doc), kind)
 		if err != nil {
 			return
 		}
@@ -322,7 +322,7 @@ func FuzzTune(f *testing.F) {
 			return
 		}
 		require.NoError(t, Apply(before["web"], []Setting{s}))
-		after, err := entriesOf(base, "doc", out, kind)
+		after, err := Entries(base, "doc", out, kind)
 		require.NoError(t, err)
 		require.Equal(t, before, after)
 	})

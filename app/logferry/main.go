@@ -49,7 +49,7 @@ Try it without any other program:
 		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
-	root.AddCommand(newUp(), newAgent(), newTransfer(), newSelftest(), newStatus(), newConfig(), newPoison(), newReplay(), newVersion())
+	root.AddCommand(newUp(), newAgent(), newTransfer(), newSelftest(), newStatus(), newConfig(), newTune(), newPoison(), newReplay(), newVersion())
 	return root
 }
 

@@ -27,6 +27,33 @@ type Member struct {
 func statusKey(prefix, role, name string) string { return prefix + "/status/" + role + "/" + name }
 func lastKey(prefix, role, name string) string   { return prefix + "/last/" + role + "/" + name }
 
+// ratesKey is where the recorded rates of one process are, as long as it lives.
+func ratesKey(prefix, role, name string) string { return prefix + "/rates/" + role + "/" + name }
+
+// ratesPage is how many are read at once: they are 16 KiB at most.
+const ratesPage = 1000
+
+// Rates returns what the live processes of a role have recorded, by name.
+func (s *Store) Rates(ctx context.Context, role string) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	prefix := ratesKey(s.cfg.Prefix, role, "")
+	for from := prefix; ; {
+		page, cancel := context.WithTimeout(ctx, callTimeout)
+		answer, err := s.client.Get(page, from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(ratesPage))
+		cancel()
+		if err != nil {
+			return nil, fmt.Errorf("read recorded rates: %w", explain(err))
+		}
+		for _, kv := range answer.Kvs {
+			all[strings.TrimPrefix(string(kv.Key), prefix)] = kv.Value
+			from = string(kv.Key) + "\x00"
+		}
+		if !answer.More {
+			return all, nil
+		}
+	}
+}
+
 // Fleet returns all processes that report or that left last words within a
 // week, by role and name.
 func (s *Store) Fleet(ctx context.Context) ([]Member, error) {

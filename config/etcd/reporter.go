@@ -36,6 +36,9 @@ const (
 	lastWordsEach = aliveFor
 	sameWordsEach = 10 * time.Minute
 	lastWordsFor  = 7 * 24 * time.Hour
+	// ratesEach is the pause between two writes of recorded rates, which go with
+	// a report that is written anyway.
+	ratesEach = time.Minute
 	// goodbye bounds how long a stop waits for last words.
 	goodbye = time.Second
 
@@ -70,7 +73,9 @@ type Reporter struct {
 	alive, last clientv3.LeaseID
 	written     []byte // the report in etcd under alive; nil when there is none
 	lastWords   time.Time
-	refused     string // what was said last
+	refused     string        // what was said last
+	rates       func() []byte // nil: none are written
+	ratesAt     time.Time     // when they were
 }
 
 // NewReporter returns the reporter of a node in a role; it starts nothing.
@@ -79,6 +84,11 @@ type Reporter struct {
 func NewReporter(link *Link, role, node string, report func(Words) []byte, changed <-chan struct{}, log *slog.Logger) *Reporter {
 	return &Reporter{link: link, role: role, node: node, name: node, report: report, changed: changed, log: log}
 }
+
+// AlsoRates has what f returns, at most MaxReport bytes, written beside a report
+// once a minute, in the same transaction; nil is nothing to write. It is called
+// before Run, which calls f.
+func (r *Reporter) AlsoRates(f func() []byte) { r.rates = f }
 
 // Run reports until ctx ends, leaves last words, and returns nil. It is called
 // once. An etcd that is away is waited for.
@@ -234,16 +244,29 @@ func (r *Reporter) write(ctx context.Context, client *clientv3.Client, report []
 	if lastWords {
 		puts = append(puts, clientv3.OpPut(lastKey(r.link.cfg.Prefix, r.role, r.name), string(r.report(Last)), clientv3.WithLease(r.last)))
 	}
+	rates := r.ratesDue()
+	if rates != nil {
+		puts = append(puts, clientv3.OpPut(ratesKey(r.link.cfg.Prefix, r.role, r.name), string(rates), clientv3.WithLease(r.alive)))
+	}
 	txn := client.Txn(ctx)
 	if r.written != nil {
 		txn = txn.If(clientv3.Compare(clientv3.LeaseValue(key), "=", r.alive))
 	}
 	answer, err := txn.Then(puts...).Commit()
 	if err != nil {
+		if rates != nil && errors.Is(err, rpctypes.ErrPermissionDenied) {
+			r.rates = nil // the report itself may be allowed
+			r.log.Warn("etcd does not take this process's rates; 'logferry tune --preview' will know nothing of it",
+				"key", ratesKey(r.link.cfg.Prefix, r.role, r.name), "error", err)
+			return errRates
+		}
 		return err
 	}
 	if !answer.Succeeded {
 		return r.taken(ctx, client, key)
+	}
+	if rates != nil {
+		r.ratesAt = time.Now()
 	}
 	r.written = report
 	if lastWords {
@@ -252,8 +275,19 @@ func (r *Reporter) write(ctx context.Context, client *clientv3.Client, report []
 	return nil
 }
 
+// ratesDue returns what is to be written of them now, or nil.
+func (r *Reporter) ratesDue() []byte {
+	if r.rates == nil || r.written == nil || time.Since(r.ratesAt) < ratesEach {
+		return nil
+	}
+	return r.rates()
+}
+
 // errTaken makes a session begin again, with leases and another name.
 var errTaken = errors.New("the report's key is not ours any more")
+
+// errRates makes a session begin again, without rates.
+var errRates = errors.New("rates may not be written")
 
 // taken finds out who has the report's key, if anybody.
 func (r *Reporter) taken(ctx context.Context, client *clientv3.Client, key string) error {

@@ -112,6 +112,30 @@ func (s *Store) Documents(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// Inputs returns the documents that define inputs, by name: agent, and those of
+// labels and nodes.
+func (s *Store) Inputs(ctx context.Context) (map[string]*config.Document, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := s.client.Txn(ctx).Then(
+		clientv3.OpGet(s.cfg.Key("agent")),
+		clientv3.OpGet(s.cfg.Key("agent/"), clientv3.WithPrefix()),
+	).Commit()
+	if err != nil {
+		return nil, fmt.Errorf("read documents: %w", explain(err))
+	}
+	docs := map[string]*config.Document{}
+	for _, r := range answer.Responses {
+		for _, kv := range r.GetResponseRange().Kvs {
+			name := strings.TrimPrefix(string(kv.Key), s.cfg.Prefix+"/")
+			if config.CheckDocument(name) == nil {
+				docs[name] = &config.Document{Key: string(kv.Key), Data: kv.Value, Revision: kv.ModRevision}
+			}
+		}
+	}
+	return docs, nil
+}
+
 // Put writes a change and its entry in the history in one transaction, and
 // returns its revision. The error is *ConflictError when the document is not
 // at c.Expect; after any other, History says whether it was written.
