@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// Step is what one value of a series covers, and Buckets how many there are:
-	// a quarter of an hour.
-	Step    = 10 * time.Second
+	// Step is what one value of a series covers.
+	Step = 10 * time.Second
+	// Buckets is how many values a series has at most: a quarter of an hour's.
 	Buckets = 90
 )
 
