@@ -84,6 +84,17 @@ func TestReplayOfWhatWasThrottledAlready(t *testing.T) {
 	}
 }
 
+// TestABacklogThatIsLookedAtLate: 200 lines that had passed already are counted
+// as waiting once more, and then nothing comes for a while.
+func TestABacklogThatIsLookedAtLate(t *testing.T) {
+	s := steps(1000, 1000, 1000, 0, 0, 0, 1000)
+	s.Backlog = []uint64{200, 200, 200, 0, 0, 0, 0}
+	f := s.Recorded(false)
+	require.Zero(t, f.BacklogAtEnd)
+	require.LessOrEqual(t, f.Delay, 3*time.Second)
+	require.InDelta(t, 3000, f.Lines, 1)
+}
+
 // TestReplayIsWhatTheThrottleDoes lets the real one hold the same lines.
 func TestReplayIsWhatTheThrottleDoes(t *testing.T) {
 	for _, throttle := range []config.Throttle{

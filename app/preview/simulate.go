@@ -51,20 +51,21 @@ type chunk struct {
 	lines, bytes float64
 }
 
-// offered are the lines and bytes that came in each step: what passed, and what
-// the backlog grew by.
-func (s *Series) offered(perLine float64, backlogInBytes bool) []chunk {
-	all := make([]chunk, len(s.Lines))
+// offered are the lines that came by the end of each step, and those that were
+// there at the end of the first: what passed, and what waited. Both are looked
+// at one after the other, so that the sum may seem to fall; it is then what it
+// was later.
+func (s *Series) offered(perLine float64, backlogInBytes bool) []float64 {
+	all := make([]float64, len(s.Lines))
+	passed := 0.0
 	for i := range s.Lines {
-		c := chunk{lines: float64(s.Lines[i]), bytes: float64(s.Bytes[i])}
 		if i > 0 {
-			grown := float64(s.Backlog[i]) - float64(s.Backlog[i-1])
-			if backlogInBytes {
-				grown /= perLine
-			}
-			c.lines, c.bytes = max(c.lines+grown, 0), max(c.bytes+grown*perLine, 0)
+			passed += float64(s.Lines[i])
 		}
-		all[i] = c
+		all[i] = passed + s.backlogLines(i, perLine, backlogInBytes)
+	}
+	for i := len(all) - 2; i >= 0; i-- {
+		all[i] = min(all[i], all[i+1])
 	}
 	return all
 }
@@ -75,6 +76,14 @@ func (s *Series) perLine() float64 {
 		return float64(sum(s.Bytes)) / float64(n)
 	}
 	return 1
+}
+
+// sizeIn is a line's bytes in a step.
+func (s *Series) sizeIn(i int, otherwise float64) float64 {
+	if s.Lines[i] == 0 || s.Bytes[i] == 0 {
+		return otherwise
+	}
+	return float64(s.Bytes[i]) / float64(s.Lines[i])
 }
 
 // backlogLines is the backlog in lines at a step's end.
@@ -109,13 +118,13 @@ func (s *Series) replay(inBytes bool, paceOf func(step int) pace, after pace) Fl
 			waits += c.lines
 		}
 	}
-	first := s.backlogLines(0, perLine, inBytes)
-	push(chunk{0, first, first * perLine})
+	push(chunk{0, in[0], in[0] * perLine})
 	for i := 1; i < len(in); i++ {
 		pace := paceOf(i)
 		passed := 0.0
 		for range fine {
-			push(chunk{now, in[i].lines / fine, in[i].bytes / fine})
+			n := (in[i] - in[i-1]) / fine
+			push(chunk{now, n, n * s.sizeIn(i, perLine)})
 			now += slice
 			left, leftBytes := pace.lines*slice.Seconds(), pace.bytes*slice.Seconds()
 			for len(queue) > 0 && left > 1e-9 && leftBytes > 1e-9 {
