@@ -123,7 +123,7 @@ func (s *canaryState) print(out io.Writer, now time.Time) {
 		})
 	}
 	t.Render()
-	fmt.Fprintf(out, "  the rule: twice of before, and %g errors a minute, %s refused, %s of lag more\n", s.Rule.ErrorsPerMinute, share(s.Rule.RefusedShare), s.Rule.Lag)
+	fmt.Fprintf(out, "  the rule: at most twice what it was before, and %g errors a minute, %s refused, %s of lag more\n", s.Rule.ErrorsPerMinute, share(s.Rule.RefusedShare), s.Rule.Lag)
 }
 
 // headline is a canary on one line.
