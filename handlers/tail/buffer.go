@@ -9,7 +9,7 @@ import (
 const (
 	// maxChunk is what one turn reads at most, unless one line needs more:
 	// large enough that the cost of a turn vanishes among its lines.
-	maxChunk = 512 << 10
+	maxChunk = 256 << 10
 	// maxLines bounds the lines of a batch, so that a chunk of very short
 	// lines does not become half a million records.
 	maxLines = 4096

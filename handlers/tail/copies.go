@@ -130,6 +130,7 @@ func (s *Source) original(f *file) bool {
 					continue
 				}
 				if sameEnd(o.fd, f.fd) {
+					s.log.Debug("file may be a copy, waiting", "path", f.path, "file", f.key(), "of", o.key())
 					s.suspects[f] = o
 					f.changed = s.now
 					s.suspectAt = s.now
@@ -328,6 +329,7 @@ func (s *Source) awaitCopy(f *file) {
 		if s.claim(f, c) {
 			return
 		}
+		s.log.Debug("file is no copy", "path", c.path, "file", c.key(), "of", f.key())
 		delete(s.suspects, c)
 		s.allRead(f, c)
 		c.checked = true
@@ -397,6 +399,7 @@ func (s *Source) checkSuspects() {
 			s.suspectAt = s.now.Add(time.Millisecond) // its turn may find it cut off
 			continue
 		}
+		s.log.Debug("file is no copy", "path", c.path, "file", c.key(), "of", o.key())
 		delete(s.suspects, c)
 		c.checked = true
 		c.size = -1

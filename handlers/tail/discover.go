@@ -244,6 +244,11 @@ func tailStands(fd int, pos int64, tail uint64) bool {
 
 // cannotOpen says once why a file is not read.
 func (s *Source) cannotOpen(path string, err error) {
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		s.sayOnce(levelWarn, "more files want to be open at once than may be, the rest wait: raise agent.max_open_files, "+
+			"or the process's limit of open files (ulimit -n, LimitNOFILE=)", "open", s.open.n)
+		return
+	}
 	s.fail(fmt.Errorf("open file %q: %w", path, err))
 	s.sayOnce(levelWarn, "file is not read", "path", path, "reason", err)
 }

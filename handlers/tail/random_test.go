@@ -63,7 +63,7 @@ type content struct {
 	half  *written   // an incomplete line at its end
 	moved bool       // its writer went on in the next file
 	known bool       // the source had it when it was stopped in good order
-	cut   []*written // what was in the file before it was copied and cut, in this run or before the next
+	cut   []*written // what was in the file before it was copied and cut
 }
 
 // written is one line that was written.
@@ -91,6 +91,7 @@ type program struct {
 	running  bool
 	killed   bool
 	copied   bool
+	vanished []*written // of files that are gone, what was cut off before
 	released chan struct{}
 	deleted  []*content // without a name, held by the source alone
 	away     []*content // with a name that no pattern matches
@@ -332,6 +333,14 @@ func (p *program) begun(c *content) {
 	}
 }
 
+// stall notes that copying a file took so long that the copy was quiet for
+// rotate_wait, which here is short: it is taken for a file of its own.
+func (p *program) stall(c *content) {
+	for _, w := range c.lines {
+		w.anew = true
+	}
+}
+
 // excuse forgives what is in c and nowhere else.
 func (p *program) excuse(c *content) {
 	for _, w := range c.lines {
@@ -420,16 +429,21 @@ func (p *program) copyTruncate() {
 	if p.rnd.IntN(2) == 0 {
 		step = 1024 + p.rnd.IntN(3000)
 	}
+	longest, last := time.Duration(0), time.Now()
 	for len(b) > 0 {
 		n := min(step, len(b))
 		p.r.write("app.log.1", string(b[:n]))
 		b = b[n:]
+		longest, last = max(longest, time.Since(last)), time.Now()
 		time.Sleep(time.Duration(p.rnd.IntN(1000)) * time.Microsecond)
 	}
 	if copied.size == 0 {
 		p.r.write("app.log.1", "")
 	}
 	require.NoError(p.t, os.Truncate(p.r.path("app.log"), 0))
+	if longest = max(longest, time.Since(last)); longest > 10*time.Millisecond {
+		p.stall(c)
+	}
 	p.names["app.log"] = &content{}
 	p.names["app.log"].cut = append(c.cut, c.lines...)
 	p.copied = true
@@ -478,16 +492,21 @@ func (p *program) unname(name string) {
 }
 
 // vanish takes note that a file is gone. If that was while the source was
-// stopped, and the file had been copied and cut before, and the source had no
-// time to find its copy, nothing tells the copy from a file of its own: what
-// was handed out of it comes again under another id.
+// stopped, or it was stopped then, and the file had been copied and cut before,
+// and the source had no time to find its copy, nothing tells the copy from a
+// file of its own: what was handed out of it comes again under another id.
 func (p *program) vanish(c *content) {
-	if p.running {
-		return
+	p.vanished = append(p.vanished, c.cut...)
+	if !p.running {
+		p.forgetCut()
 	}
-	for _, w := range c.cut {
+}
+
+func (p *program) forgetCut() {
+	for _, w := range p.vanished {
 		w.anew = true
 	}
+	p.vanished = nil
 }
 
 // moveAway gives a file a name that no pattern matches.
@@ -560,9 +579,6 @@ func (p *program) link() {
 func (p *program) start() {
 	p.say("start")
 	p.running = true
-	for _, c := range p.names {
-		c.cut = nil
-	}
 	p.r.start()
 }
 
@@ -577,6 +593,7 @@ func (p *program) toggle() {
 		p.excuse(c)
 	}
 	p.deleted = nil
+	p.forgetCut()
 	if p.rnd.IntN(2) == 0 {
 		p.say("stop")
 		p.markKnown()
