@@ -258,7 +258,7 @@ func (s *Source) claim(o, c *file) bool {
 	o.orphan, o.retired, o.followed = false, false, false
 	delete(s.retired, o)
 	delete(s.orphans, o)
-	o.inode, o.born, o.path, o.origin = c.inode, c.born, c.path, nil
+	o.inode, o.born, o.path, o.folder, o.origin = c.inode, c.born, c.path, c.folder, nil
 	o.in, o.lag, o.size, o.lost = in, 0, -1, 0
 	o.gone, o.deleted, o.changed, o.seen, o.last = c.gone, c.deleted, s.now, c.seen, false
 	o.lostAt = c.lostAt

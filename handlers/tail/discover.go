@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -117,7 +118,25 @@ func (s *Source) discover(n *name, st stat) *file {
 	}
 	s.measureInput(f, 1)
 	s.changed = true
+	if folder := folderOf(n.path, f.fd); folder != f.folder {
+		f.folder = folder
+		s.touch(&f.entry)
+	}
 	return f
+}
+
+// folderOf returns the folder that the open file is in when path, its name, is
+// a symbolic link: rotated files are looked for there, too.
+func folderOf(path string, fd int) string {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return ""
+	}
+	name, err := nameOfHandle(fd)
+	if err != nil {
+		return ""
+	}
+	return filepath.Dir(name)
 }
 
 // resume follows a file that the checkpoint knows, if it is that file.

@@ -13,6 +13,7 @@ type entry struct {
 	inode           // how the kernel names it now
 	born     int64  // 0 when the file system does not tell
 	path     string
+	folder   string // that the file is in, if path is a link to it; else empty
 	head     prefix
 	acked    place  // everything before it was acked
 	tail     uint64 // hash of what stands before acked.pos

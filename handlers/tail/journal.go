@@ -24,6 +24,7 @@ const (
 const (
 	partEnded  = 'e'
 	partPacked = 'z'
+	partFolder = 'd'
 )
 
 func truth(b bool) byte {
@@ -98,6 +99,9 @@ func appendEntry(b []byte, e *entry) []byte {
 		b = binary.AppendVarint(b, e.left)
 		if e.ended {
 			b = append(b, partEnded)
+		}
+		if e.folder != "" {
+			b = appendText(append(b, partFolder), e.folder)
 		}
 		if e.gz.raw > 0 {
 			b = binary.AppendUvarint(append(b, partPacked), uint64(e.gz.raw))
@@ -193,6 +197,8 @@ func decodeEntry(payload []byte) (*entry, bool) {
 		switch part {
 		case partEnded:
 			e.ended = true
+		case partFolder:
+			e.folder = f.text()
 		case partPacked:
 			e.gz.raw, e.gz.size = int64(f.uint()), int64(f.uint())
 			e.gz.done = len(f.b) > 0 && f.b[0] == 1

@@ -74,9 +74,14 @@ func (s *Source) found(f *file, path string) {
 }
 
 // sibling looks for f under another name in the folder it was last seen in,
-// and opens it there. The name does not become f's: no input asks for it.
+// or in the one that its name, a link, pointed into, and opens it there. The
+// name does not become f's: no input asks for it.
 func (s *Source) sibling(f *file) bool {
-	path := s.nameIn(filepath.Dir(f.path), f.ino)
+	return s.siblingIn(filepath.Dir(f.path), f) || f.folder != "" && s.siblingIn(f.folder, f)
+}
+
+func (s *Source) siblingIn(dir string, f *file) bool {
+	path := s.nameIn(dir, f.ino)
 	if path == "" {
 		return false
 	}
@@ -156,6 +161,7 @@ func (s *Source) adopt() {
 		}
 		delete(s.past, id)
 		s.files[id] = f
+		s.indexHead(f)
 		s.measureInput(f, 1)
 		s.lose(f)
 		if f.fd >= 0 && !f.busy && f.packed == nil && !s.stands(f) {
@@ -284,7 +290,7 @@ const (
 // beginAgain follows the same inode as a new generation, from its start.
 func (s *Source) beginAgain(f *file, why reason) *file {
 	g := &file{in: f.in, fd: -1, size: -1, nuls: f.read.pos, entry: entry{
-		name: f.name, gen: f.gen + 1, inode: f.inode, born: f.born, path: f.path,
+		name: f.name, gen: f.gen + 1, inode: f.inode, born: f.born, path: f.path, folder: f.folder,
 	}}
 	if own := s.nameFor(f.inode, f.born); own != f.name {
 		// f went on in this file, whose generations are not f's.

@@ -274,3 +274,30 @@ func TestFilledWithTheSameAgain(t *testing.T) {
 	r.write("app.log", text+"more\n")
 	r.wait(append(append(lines, lines...), "more")...)
 }
+
+// Container logs: the pattern names links, the files are rotated where these
+// point to.
+func TestLinkedFileIsRotatedWhileStopped(t *testing.T) {
+	r := newRig(t)
+	r.inputs = []config.Input{r.input("in", "containers/*.log")}
+	pod := filepath.Join(r.dir, "pods", "x")
+	require.NoError(t, os.MkdirAll(pod, 0o755))
+	require.NoError(t, os.Mkdir(r.path("containers"), 0o755))
+	r.write("pods/x/0.log", "a1\n")
+	require.NoError(t, os.Symlink("../pods/x/0.log", r.path("containers/x.log")))
+	r.start()
+	r.wait("a1")
+	r.end()
+	r.write("pods/x/0.log", "a2\n")
+	r.rename("pods/x/0.log", "pods/x/0.log.20260101-000000")
+	r.write("pods/x/0.log", "b1\n")
+	r.start()
+	r.wait("a1", "a2", "b1")
+	r.end()
+	// And when the link is gone, too.
+	r.write("pods/x/0.log", "b2\n")
+	r.rename("pods/x/0.log", "pods/x/0.log.20260102-000000")
+	require.NoError(t, os.Remove(r.path("containers/x.log")))
+	r.start()
+	r.wait("a1", "a2", "b1", "b2")
+}
