@@ -20,6 +20,7 @@ type service interface {
 func newAgent() *cobra.Command {
 	return newService("agent", "Tail files and publish their lines to Kafka",
 		func(c *config.Config, path string, log *slog.Logger) (service, error) {
+			app.UseOneCore()
 			return app.NewAgent(c, path, log)
 		})
 }
