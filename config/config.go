@@ -75,7 +75,7 @@ type Etcd struct {
 	Prefix string `yaml:"prefix" default:"/logferry/v1"`
 	// SeedKey holds the list of paths and topics. Empty: no seed.
 	SeedKey string `yaml:"seed_key" default:"/collect_log_conf"`
-	// Username may read the live documents, and write below `<prefix>/status` and `<prefix>/last`.
+	// Username may read the live documents, and write below `<prefix>/status`, `<prefix>/last` and `<prefix>/rates`.
 	Username string `yaml:"username"`
 	// Password belongs to Username.
 	Password Secret `yaml:"password"`

@@ -206,6 +206,11 @@ func (p *previewed) unknown(series []*preview.Series, before, after preview.Valu
 		}
 	}
 	if before.Batch != after.Batch {
+		reckoned := 0.0
+		for _, s := range series {
+			reckoned += s.Batched(before.Batch).PerSecond
+		}
+		say("what makes requests go out earlier: with the values in force the same reckoning gives %s requests/s, and %s were recorded", number(reckoned), number(p.Recorded.Requests.PerSecond))
 		say("whether Elasticsearch takes requests of another size as fast, and the size of bodies beyond the records' bytes (%d bytes for each document are assumed)", 300)
 		if after.Batch.InFlight != before.Batch.InFlight {
 			say("what more or fewer requests under way do to how long each takes")

@@ -143,5 +143,5 @@ func TestTunePreview(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(g.tuned("route", "web", "batch.max_docs=100", "retry.max_backoff=1s", "poison.max_ratio=0.1", "--preview", "--output", "json")), &p))
 	require.InDelta(t, 12_000.0/(2*1000/21.0+100), p.Changed.Requests.Docs, 1)
 	require.Equal(t, p.Recorded.Flow, p.Changed.Flow, "no throttle is changed")
-	require.Len(t, p.Unknown, 4)
+	require.Len(t, p.Unknown, 5)
 }
