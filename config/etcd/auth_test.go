@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/logferry/logferry/config"
@@ -16,18 +18,24 @@ import (
 
 // enableAuth makes the users root and ferry, each with a role of its name.
 func (s *server) enableAuth() {
-	s.do(func(ctx context.Context, c *clientv3.Client) {
-		for _, user := range []string{"root", "ferry"} {
-			_, err := c.UserAdd(ctx, user, "pw")
-			require.NoError(s.t, err)
-			_, err = c.RoleAdd(ctx, user)
-			require.NoError(s.t, err)
-			_, err = c.UserGrantRole(ctx, user, user)
-			require.NoError(s.t, err)
+	s.do(func(ctx context.Context, c *clientv3.Client) { require.NoError(s.t, enableAuth(ctx, c)) })
+}
+
+// enableAuth may be called again when it failed.
+func enableAuth(ctx context.Context, c *clientv3.Client) error {
+	for _, user := range []string{"root", "ferry"} {
+		if _, err := c.UserAdd(ctx, user, "pw"); err != nil && !errors.Is(err, rpctypes.ErrUserAlreadyExist) {
+			return err
 		}
-		_, err := c.AuthEnable(ctx)
-		require.NoError(s.t, err)
-	})
+		if _, err := c.RoleAdd(ctx, user); err != nil && !errors.Is(err, rpctypes.ErrRoleAlreadyExist) {
+			return err
+		}
+		if _, err := c.UserGrantRole(ctx, user, user); err != nil {
+			return err
+		}
+	}
+	_, err := c.AuthEnable(ctx)
+	return err
 }
 
 func (s *server) as(user string) config.Etcd {

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -28,6 +30,8 @@ const beMember = "LOGFERRY_TEST_ETCD_MEMBER"
 // member is an etcd in a process of its own.
 type member struct {
 	Name, Dir, Client, Peer, Cluster string
+	Joins                            bool // a cluster that is there
+	TokenTTL                         uint // in seconds; 0: etcd's own
 
 	t   *testing.T
 	cmd *exec.Cmd
@@ -47,6 +51,12 @@ func runMember(text string) {
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	cfg.InitialCluster = m.Cluster
+	if m.Joins {
+		cfg.ClusterState = embed.ClusterStateFlagExisting
+	}
+	if m.TokenTTL > 0 {
+		cfg.AuthTokenTTL, cfg.BcryptCost = m.TokenTTL, 4
+	}
 	if _, err := embed.StartEtcd(cfg); err != nil {
 		panic(err)
 	}
@@ -79,14 +89,18 @@ func (m *member) signal(s syscall.Signal) { require.NoError(m.t, m.cmd.Process.S
 type cluster struct {
 	t       *testing.T
 	members []*member
+	login   config.Etcd // its user and password
 }
 
-func startCluster(t *testing.T) *cluster {
+func startCluster(t *testing.T) *cluster { return startClusterOf(t, member{}) }
+
+// startClusterOf starts members with the options of one.
+func startClusterOf(t *testing.T, options member) *cluster {
 	c := &cluster{t: t}
 	dir := t.TempDir()
 	var peers []string
 	for i := range 3 {
-		m := &member{t: t, Name: fmt.Sprintf("m%d", i), Client: freeAddr(t), Peer: freeAddr(t)}
+		m := &member{t: t, Name: fmt.Sprintf("m%d", i), Client: freeAddr(t), Peer: freeAddr(t), TokenTTL: options.TokenTTL}
 		m.Dir = filepath.Join(dir, m.Name)
 		peers = append(peers, m.Name+"=http://"+m.Peer)
 		c.members = append(c.members, m)
@@ -99,8 +113,16 @@ func startCluster(t *testing.T) *cluster {
 	return c
 }
 
+// as is the same cluster for who connects with the login of cfg.
+func (c *cluster) as(cfg config.Etcd) *cluster {
+	other := *c
+	other.login = cfg
+	return &other
+}
+
 func (c *cluster) config() config.Etcd {
 	cfg := config.Default[config.Etcd]()
+	cfg.Username, cfg.Password = c.login.Username, c.login.Password
 	cfg.Endpoints = nil
 	for _, m := range c.members {
 		cfg.Endpoints = append(cfg.Endpoints, m.Client)
@@ -242,34 +264,172 @@ func TestClusterLosesAllData(t *testing.T) {
 	w.holds(func(d config.Docs) bool { return is(d.Agent, "after") })
 }
 
-// A member leaves for another machine: the endpoints that are left lead to it.
+// A member moves to another machine: it leaves, and another one with another
+// address takes its place. The endpoints that are left lead to both.
 func TestClusterMemberMoves(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	c.put(agentKey, "before")
 	w := watch(t, c.config())
 	w.holds(func(d config.Docs) bool { return is(d.Agent, "before") })
-	c.leader()
-	client, err := Client(t.Context(), c.config())
-	require.NoError(t, err)
-	defer client.Close()
-	moved := c.members[0]
+	reporter(t, c.config(), "n", "report")
+	moved, stays := c.members[0], c.members[1]
 	moved.kill()
-	require.NoError(t, os.RemoveAll(moved.Dir))
-	require.Eventually(t, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
+	c.admin(func(ctx context.Context, client *clientv3.Client) error {
 		list, err := client.MemberList(ctx)
 		if err != nil {
-			return false
+			return err
 		}
 		for _, m := range list.Members {
 			if m.Name == moved.Name {
 				_, err = client.MemberRemove(ctx, m.ID)
 			}
 		}
-		return err == nil
-	}, 30*time.Second, 100*time.Millisecond)
+		return err
+	})
 	c.put(agentKey, "without it")
 	w.holds(func(d config.Docs) bool { return is(d.Agent, "without it") })
+
+	next := &member{t: t, Name: "m3", Client: freeAddr(t), Peer: freeAddr(t), Joins: true}
+	next.Dir = filepath.Join(filepath.Dir(moved.Dir), next.Name)
+	next.Cluster = strings.Join([]string{next.Name + "=http://" + next.Peer, "m1=http://" + c.members[1].Peer, "m2=http://" + c.members[2].Peer}, ",")
+	c.admin(func(ctx context.Context, client *clientv3.Client) error {
+		_, err := client.MemberAdd(ctx, []string{"http://" + next.Peer})
+		return err
+	})
+	next.start()
+	t.Cleanup(next.kill)
+	c.members = []*member{next, c.members[1], c.members[2]}
+	c.put(agentKey, "with the new one")
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "with the new one") })
+
+	// With another one away, the new one is needed for a majority.
+	c.synced(next)
+	stays.kill()
+	c.put(agentKey, "by the new one")
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "by the new one") })
+	fleetIs(t, openStore(t, c.config()), "agent n alive report")
+}
+
+// admin does what may fail while there is no leader, until it does not.
+func (c *cluster) admin(do func(context.Context, *clientv3.Client) error) {
+	c.t.Helper()
+	client, err := Client(c.t.Context(), c.config())
+	require.NoError(c.t, err)
+	defer client.Close()
+	require.Eventually(c.t, func() bool {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+		defer cancel()
+		return do(ctx, client) == nil
+	}, time.Minute, 100*time.Millisecond)
+}
+
+// synced waits until a member has all that there is.
+func (c *cluster) synced(m *member) {
+	c.t.Helper()
+	cfg := c.config()
+	cfg.Endpoints = []string{m.Client}
+	client, err := Client(c.t.Context(), cfg)
+	require.NoError(c.t, err)
+	defer client.Close()
+	require.Eventually(c.t, func() bool {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := client.Get(ctx, agentKey)
+		return err == nil
+	}, time.Minute, 50*time.Millisecond)
+}
+
+// A member that forgets all is brought up to date by the others; who watched it
+// goes on.
+func TestClusterMemberLosesItsData(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	c.put(agentKey, "before")
+	only := c.config()
+	only.Endpoints = only.Endpoints[:1]
+	w := watch(t, only)
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "before") })
+	lost := c.members[0]
+	lost.kill()
+	require.NoError(t, os.RemoveAll(lost.Dir))
+	c.put(agentKey, "meanwhile")
+	c.admin(func(ctx context.Context, client *clientv3.Client) error {
+		list, err := client.MemberList(ctx)
+		if err != nil {
+			return err
+		}
+		for _, m := range list.Members {
+			if m.Name == lost.Name {
+				if _, err := client.MemberRemove(ctx, m.ID); err != nil {
+					return err
+				}
+			}
+		}
+		_, err = client.MemberAdd(ctx, []string{"http://" + lost.Peer})
+		return err
+	})
+	lost.Joins = true
+	lost.start()
+	w.within(time.Minute, func(d config.Docs) bool { return is(d.Agent, "meanwhile") })
+	c.put(agentKey, "after")
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "after") })
+}
+
+// A watcher whose member was away finds that its revision is compacted, by all
+// members, and reads again.
+func TestClusterCompactsWhileAWatcherIsAway(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	c.put(agentKey, "before")
+	only := c.config()
+	only.Endpoints = only.Endpoints[:1]
+	w := watch(t, only)
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "before") })
+	c.members[0].kill()
+	for i := range 10 {
+		c.put(agentKey, fmt.Sprint(i))
+	}
+	c.admin(func(ctx context.Context, client *clientv3.Client) error {
+		answer, err := client.Get(ctx, agentKey)
+		if err != nil {
+			return err
+		}
+		_, err = client.Compact(ctx, answer.Header.Revision, clientv3.WithCompactPhysical())
+		if errors.Is(err, rpctypes.ErrCompacted) { // the attempt before did
+			err = nil
+		}
+		return err
+	})
+	c.members[0].start()
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "9") })
+	c.put(agentKey, "after")
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "after") })
+}
+
+// Tokens expire at every member, and a member that is new to a client wants one.
+func TestClusterTokensExpire(t *testing.T) {
+	t.Parallel()
+	c := startClusterOf(t, member{TokenTTL: 1})
+	c.put(agentKey, "before")
+	c.admin(enableAuth)
+	cfg := c.config()
+	cfg.Username, cfg.Password = "root", "pw"
+	w := watch(t, cfg)
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "before") })
+	set := reporter(t, cfg, "n", "one")
+	store := openStore(t, cfg)
+	fleetIs(t, store, "agent n alive one")
+	put := func(value string) {
+		t.Helper()
+		c.as(cfg).put(agentKey, value)
+		w.holds(func(d config.Docs) bool { return is(d.Agent, value) })
+		set(value)
+		fleetIs(t, store, "agent n alive "+value)
+	}
+	time.Sleep(2500 * time.Millisecond)
+	put("after a while")
+	c.members[0].kill()
+	time.Sleep(2500 * time.Millisecond)
+	put("with a member less")
 }

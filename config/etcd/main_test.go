@@ -140,7 +140,7 @@ func (s *server) config() config.Etcd {
 // do runs f with a client of its own.
 func (s *server) do(f func(ctx context.Context, c *clientv3.Client)) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	c, err := Client(ctx, s.config())
 	require.NoError(s.t, err)

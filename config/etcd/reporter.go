@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"time"
 
@@ -20,20 +19,15 @@ const (
 	// than half of etcd's 2 GiB.
 	MaxReport = 16 << 10
 
-	// aliveFor is how long a process counts as alive after its last sign.
-	aliveFor = 15 * time.Second
-	// reportEach is the pause between reports, more or less a fifth, so that
-	// the fleet's do not fall together. A report that says nothing new is not
-	// written.
-	reportEach = 5 * time.Second
-	// soon is how long a report waits that is asked for at once: what is asked
-	// for comes in bursts.
-	soon = 50 * time.Millisecond
-	// atMostEach is the least pause between two of them.
+	// A process counts as alive for that long after its last sign; see [pace].
+	minAlive = 15 * time.Second
+	maxAlive = time.Minute
+	// soon is the least time that a report waits that is asked for at once, and
+	// atMostEach the least pause between two of them.
+	soon       = 50 * time.Millisecond
 	atMostEach = 500 * time.Millisecond
-	// lastWordsEach is the longest time that last words are behind the report,
-	// and sameWordsEach the pause when there is nothing new to say.
-	lastWordsEach = aliveFor
+	// sameWordsEach is the pause between last words when there is nothing new to
+	// say. A report that says nothing new is not written.
 	sameWordsEach = 10 * time.Minute
 	lastWordsFor  = 7 * 24 * time.Hour
 	// ratesEach is the pause between two writes of recorded rates, which go with
@@ -63,6 +57,7 @@ const (
 // outlive it. Nothing waits for it.
 type Reporter struct {
 	link       *Link
+	pace       pace
 	role, node string
 	report     func(Words) []byte
 	changed    <-chan struct{}
@@ -82,7 +77,7 @@ type Reporter struct {
 // report returns the process's state, at most MaxReport bytes, and is called
 // from Run's goroutine. changed asks for a report at once.
 func NewReporter(link *Link, role, node string, report func(Words) []byte, changed <-chan struct{}, log *slog.Logger) *Reporter {
-	return &Reporter{link: link, role: role, node: node, name: node, report: report, changed: changed, log: log}
+	return &Reporter{link: link, pace: paceOf(&link.cfg), role: role, node: node, name: node, report: report, changed: changed, log: log}
 }
 
 // AlsoRates has what f returns, at most MaxReport bytes, written beside a report
@@ -162,7 +157,11 @@ type signs = <-chan *clientv3.LeaseKeepAliveResponse
 func (r *Reporter) follow(ctx context.Context, client *clientv3.Client, alive, last signs) error {
 	due := time.NewTimer(0)
 	defer due.Stop()
-	var written time.Time
+	var written, at time.Time // at is when the next one is due
+	plan := func(pause time.Duration) {
+		at = time.Now().Add(pause)
+		due.Reset(pause)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -178,7 +177,10 @@ func (r *Reporter) follow(ctx context.Context, client *clientv3.Client, alive, l
 			}
 			continue
 		case <-r.changed:
-			due.Reset(max(soon, atMostEach-time.Since(written)))
+			// One that is asked for again and again comes all the same.
+			if pause := max(r.pace.answer(), atMostEach-time.Since(written)); pause < time.Until(at) {
+				plan(pause)
+			}
 			continue
 		case <-due.C:
 		}
@@ -186,7 +188,7 @@ func (r *Reporter) follow(ctx context.Context, client *clientv3.Client, alive, l
 			return err
 		}
 		written = time.Now()
-		due.Reset(reportEach*4/5 + rand.N(reportEach*2/5))
+		plan(r.pace.report())
 	}
 }
 
@@ -207,7 +209,7 @@ func (r *Reporter) lease(ctx context.Context, client *clientv3.Client) error {
 	for _, l := range []struct {
 		id  *clientv3.LeaseID
 		ttl time.Duration
-	}{{&r.alive, aliveFor}, {&r.last, lastWordsFor}} {
+	}{{&r.alive, r.pace.alive()}, {&r.last, lastWordsFor}} {
 		if *l.id != 0 {
 			_, err := client.KeepAliveOnce(ctx, *l.id)
 			if err == nil {
@@ -240,7 +242,7 @@ func (r *Reporter) write(ctx context.Context, client *clientv3.Client, report []
 	defer cancel()
 	key := statusKey(r.link.cfg.Prefix, r.role, r.name)
 	puts := []clientv3.Op{clientv3.OpPut(key, string(report), clientv3.WithLease(r.alive))}
-	lastWords := r.written == nil || time.Since(r.lastWords) > lastWordsEach
+	lastWords := r.written == nil || time.Since(r.lastWords) > r.pace.lastWords()
 	if lastWords {
 		puts = append(puts, clientv3.OpPut(lastKey(r.link.cfg.Prefix, r.role, r.name), string(r.report(Last)), clientv3.WithLease(r.last)))
 	}

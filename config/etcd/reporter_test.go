@@ -140,6 +140,33 @@ func TestReporterWritesLittle(t *testing.T) {
 	require.LessOrEqual(t, revision()-before, int64(3))
 }
 
+// What is asked for again and again is not put off again and again.
+func TestReporterIsNotPutOff(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	store := openStore(t, s.config())
+	set := reporter(t, s.config(), "n", "0")
+	fleetIs(t, store, "agent n alive 0")
+	ctx, cancel := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for i := 1; ctx.Err() == nil; i++ {
+			set(fmt.Sprint(i))
+			time.Sleep(time.Millisecond)
+		}
+	})
+	defer asking.Wait()
+	defer cancel()
+	seen := map[string]bool{}
+	require.Eventually(t, func() bool {
+		members, err := store.Fleet(ctx)
+		if err == nil && len(members) == 1 {
+			seen[string(members[0].Data)] = true
+		}
+		return len(seen) > 4
+	}, 4*usual, 10*time.Millisecond, "more of them than come by themselves")
+}
+
 // The key of a process that died goes with its lease; its last words stay.
 func TestReporterThatIsKilled(t *testing.T) {
 	t.Parallel()
@@ -192,6 +219,30 @@ func TestReporterOutlivesEtcd(t *testing.T) {
 	s.wipe()
 	s.start()
 	fleetIs(t, store, "agent n alive two")
+}
+
+// etcd is away for longer than the leases live: that is said once, the documents
+// stay, and afterwards all is as it was.
+func TestEtcdIsAwayForLong(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.put(agentKey, "a")
+	link := NewLink(s.config())
+	w := watchOver(t, link)
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "a") })
+	set, _ := startReporterOver(t, link, "n", "one")
+	fleetIs(t, openStore(t, s.config()), "agent n alive one")
+	s.stop()
+	time.Sleep(minAlive + 2*time.Second)
+	require.False(t, w.Stats().Connected)
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "a") })
+	require.Len(t, w.log.list(), 1)
+	set("two")
+	s.start()
+	fleetIs(t, openStore(t, s.config()), "agent n alive two")
+	s.put(agentKey, "b")
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "b") })
+	require.Len(t, w.log.list(), 1)
 }
 
 func TestReporterStopsWhileEtcdIsAway(t *testing.T) {

@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// gather is how long the first event of a burst waits for the others.
+	// gather is the least time that the first event of a burst waits for others.
 	gather = 20 * time.Millisecond
 	// reread is the net under the watch: whatever an etcd forgets to tell is
-	// found after this time at the latest.
+	// found after about this time.
 	reread = time.Minute
 	// askAlive is how often a watch is asked whether it still works; one that
 	// has not answered by the next time is given up.
@@ -103,7 +103,7 @@ func forward(ctx context.Context, watch clientv3.WatchChan, to chan<- clientv3.W
 
 // follow reads again when an event, or a minute, asks for it.
 func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-chan clientv3.WatchResponse, lost <-chan struct{}) error {
-	net := time.NewTicker(reread)
+	net := time.NewTimer(around(reread))
 	defer net.Stop()
 	ask := time.NewTicker(askAlive)
 	defer ask.Stop()
@@ -126,7 +126,10 @@ func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-
 			}
 			continue
 		case <-net.C:
-			gathered = time.After(0)
+			if err := w.compare(ctx, client); err != nil {
+				return err
+			}
+			net.Reset(around(reread))
 			continue
 		case <-gathered:
 			gathered = nil
@@ -142,7 +145,7 @@ func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-
 		}
 		// Events up to the snapshot's revision were read with it.
 		if len(r.Events) > 0 && r.Events[len(r.Events)-1].Kv.ModRevision > w.snapshot.Load().Revision && gathered == nil {
-			gathered = time.After(gather)
+			gathered = time.After(w.pace.gather())
 		}
 	}
 }
@@ -152,6 +155,33 @@ func askProgress(ctx context.Context, client *clientv3.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return client.RequestProgress(clientv3.WithRequireLeader(ctx))
+}
+
+// compare has etcd look whether its documents are still those of the snapshot.
+// Only if not, they are sent.
+func (w *Watcher) compare(ctx context.Context, client *clientv3.Client) error {
+	timed, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	now := w.snapshot.Load()
+	revisions := map[string]int64{}
+	for _, doc := range now.Docs.All() {
+		revisions[doc.Key] = doc.Revision
+	}
+	var same []clientv3.Cmp
+	for _, key := range w.keys.All() {
+		same = append(same, clientv3.Compare(clientv3.ModRevision(key), "=", revisions[key]))
+	}
+	// Without any read in it, a member that is behind could answer.
+	answer, err := client.Txn(timed).If(same...).Then(clientv3.OpGet(w.keys.All()[0], clientv3.WithCountOnly())).Commit()
+	if err != nil {
+		return explain(err)
+	}
+	if !answer.Succeeded {
+		return w.read(ctx, client)
+	}
+	w.apply(now.Docs, answer.Header.Revision)
+	w.noteRevision(answer.Header.Revision)
+	return nil
 }
 
 // read takes all documents in one transaction, so that what was put together
@@ -174,10 +204,14 @@ func (w *Watcher) read(ctx context.Context, client *clientv3.Client) error {
 		}
 	}
 	w.apply(w.keys.Docs(found), answer.Header.Revision)
-	s := w.Stats()
-	s.Revision = answer.Header.Revision
-	w.stats.Store(&s)
+	w.noteRevision(answer.Header.Revision)
 	return nil
+}
+
+func (w *Watcher) noteRevision(revision int64) {
+	s := w.Stats()
+	s.Revision = revision
+	w.stats.Store(&s)
 }
 
 func (w *Watcher) connected() {

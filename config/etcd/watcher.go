@@ -52,6 +52,7 @@ type Stats struct {
 // all documents at one revision.
 type Watcher struct {
 	link *Link
+	pace pace
 	keys config.Keys
 	pub  message.Publisher
 	log  *slog.Logger
@@ -71,7 +72,7 @@ func New(link *Link, keys config.Keys, pub message.Publisher, log *slog.Logger) 
 	if len(link.cfg.Endpoints) == 0 || len(keys.All()) == 0 {
 		return nil, errors.New("watch etcd: endpoints and keys are required")
 	}
-	w := &Watcher{link: link, keys: keys, pub: pub, log: log}
+	w := &Watcher{link: link, pace: paceOf(&link.cfg), keys: keys, pub: pub, log: log}
 	w.stats.Store(&Stats{})
 	return w, nil
 }
@@ -91,7 +92,7 @@ func (w *Watcher) Stats() Stats { return *w.stats.Load() }
 // then returns nil. It is called once.
 func (w *Watcher) Run(ctx context.Context) error {
 	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval, pause.Multiplier = firstPause, maxPause, 2
+	pause.InitialInterval, pause.MaxInterval, pause.Multiplier = firstPause, w.pace.reconnect(), 2
 	for {
 		lasted, err := w.session(ctx)
 		if ctx.Err() != nil {

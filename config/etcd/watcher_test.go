@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -251,4 +252,37 @@ func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	_, err := New(NewLink(config.Etcd{}), config.Keys{}, nil, nil)
 	require.Error(t, err)
+}
+
+// The look each minute finds what the watch did not tell, and has nothing sent
+// that is known.
+func TestWatcherComparesWithWhatItKnows(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.put(agentKey, "a1", "/logferry/v1/transfer", "t1")
+	pub := &publisher{}
+	w, err := New(NewLink(s.config()), testKeys(s.config()), pub, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	s.do(func(ctx context.Context, c *clientv3.Client) {
+		require.NoError(t, w.read(ctx, c))
+		before, _ := w.Snapshot()
+		s.put("/elsewhere", "x")
+		require.NoError(t, w.compare(ctx, c))
+		after, _ := w.Snapshot()
+		require.Same(t, before.Docs.Agent, after.Docs.Agent, "not read again")
+		require.Greater(t, after.Revision, before.Revision)
+		require.Equal(t, 1, pub.count())
+
+		for i, change := range []func() error{
+			func() error { _, err := c.Put(ctx, agentKey, "a1"); return err }, // the same, but another revision
+			func() error { _, err := c.Put(ctx, "/logferry/v1/agent/nodes/n", "n1"); return err },
+			func() error { _, err := c.Delete(ctx, "/logferry/v1/transfer"); return err },
+		} {
+			require.NoError(t, change())
+			require.NoError(t, w.compare(ctx, c))
+			require.Equal(t, i+2, pub.count())
+		}
+		snap, _ := w.Snapshot()
+		require.True(t, is(snap.Docs.Agent, "a1") && is(snap.Docs.Node, "n1") && snap.Docs.Transfer == nil)
+	})
 }
