@@ -90,6 +90,7 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 	r.write("a.txt", "after a kill\n")
 	r.start()
 	r.waitFor(func() bool { return strings.Contains(strings.Join(r.texts(), " "), "after a kill") })
+	r.waitFor(func() bool { return r.src.Stats().CheckpointErrors > 0 })
 
 	// Room again: written at the next try.
 	remount(0, "size=4m")

@@ -43,6 +43,20 @@ func statAt(dir int, name string) (stat, error) {
 	return statOf(&st), nil
 }
 
+// isLocal says whether an open folder is of a file system whose folders' times
+// change with each name in them, whoever changes it.
+func isLocal(fd int) bool {
+	var st unix.Statfs_t
+	if unix.Fstatfs(fd, &st) != nil {
+		return false
+	}
+	switch int64(st.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC:
+		return true
+	}
+	return false
+}
+
 // bornAt returns when the file was created, in nanoseconds, or 0 when the file
 // system does not tell.
 func bornAt(fd int) int64 {

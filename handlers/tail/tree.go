@@ -13,12 +13,18 @@ const (
 	minScan = time.Second
 	maxScan = 10 * time.Second
 	// scanShare is the part of one core that scanning may take: a scan that
-	// took 5 ms is repeated after a second, a longer one later.
-	scanShare = 200
+	// took 5 ms is repeated after a second, a longer one later. Where all
+	// folders are watched and nobody else can change them, it is a fifth.
+	scanShare    = 200
+	watchedShare = 1000
 	// maxFolders and maxNames bound what a pattern can make us look at.
 	maxFolders = 20_000
 	maxNames   = 200_000
 	maxDepth   = 64
+	// calm is for how long a folder must have been unchanged for its time
+	// to tell a later change. relist is after what time it is listed anyway.
+	calm   = time.Second
+	relist = time.Minute
 )
 
 // tree is the folders that patterns lead to, with the names in them that
@@ -28,6 +34,7 @@ type tree struct {
 	bases   []*folder
 	seq     uint32   // number of the scan
 	failed  []string // folders that this scan could not read
+	unseen  bool     // a folder may change without the kernel telling us
 	names   int
 	buf     []byte
 }
@@ -43,6 +50,10 @@ type folder struct {
 	depth   int
 	inode   inode
 	watched bool
+	local   bool  // its file system tells truly when a name in it changed
+	mtime   int64 // when a name changed last, as it was when it was listed
+	ctime   int64
+	listing time.Time // when it was listed, zero when that must be done again
 }
 
 // step is a pattern and which of its segments is next.
@@ -60,6 +71,8 @@ type name struct {
 	seq    uint32
 	file   *file
 	again  time.Time // when a file that was refused is tried again
+	kind   byte      // what the folder says of it
+	at     uint64    // and its inode
 }
 
 func (t *tree) init() {
@@ -84,7 +97,7 @@ func (t *tree) build(ordered []*input, s *Source) {
 	}
 	for path, f := range old {
 		if now := t.folders[path]; now != nil {
-			now.inode, now.watched = f.inode, f.watched
+			now.inode, now.watched, now.local = f.inode, f.watched, f.local
 		} else if f.watched {
 			s.hints.remove(path)
 		}
@@ -114,6 +127,7 @@ func (f *folder) want(st step) bool {
 	clear(f.names)
 	clear(f.ignored)
 	f.seq = 0
+	f.listing = time.Time{}
 	return true
 }
 
@@ -152,6 +166,7 @@ func (s *Source) scan() {
 	t.seq++
 	t.failed = t.failed[:0]
 	t.names = 0
+	t.unseen = false
 	s.scanning = true
 	s.revive()
 	for _, f := range t.bases {
@@ -184,7 +199,11 @@ func (s *Source) scan() {
 	s.tally.ScanTime += took
 	s.now = time.Now()
 	s.scanned, s.scanTook = s.now, took
-	s.scanAt = s.now.Add(min(max(minScan, scanShare*took), maxScan))
+	share := time.Duration(scanShare)
+	if !t.unseen {
+		share = watchedShare
+	}
+	s.scanAt = s.now.Add(min(max(minScan, share*took), maxScan))
 }
 
 // unsure says whether a scan could not look at path.
@@ -198,7 +217,14 @@ func (s *Source) scanFolder(f *folder) {
 	if f.seq == t.seq {
 		return
 	}
+	if f.seq+1 == t.seq && s.unchanged(f) {
+		f.seq = t.seq
+		t.unseen = t.unseen || !f.watched
+		s.revisit(f)
+		return
+	}
 	f.seq = t.seq
+	f.listing = time.Time{}
 	if !s.roots.allows(f.path) {
 		s.sayOnce(levelWarn, "folder is outside allowed_paths", "path", f.path)
 		return
@@ -210,20 +236,28 @@ func (s *Source) scanFolder(f *folder) {
 			s.sayOnce(levelWarn, "cannot read folder, trying again", "path", f.path, "error", err)
 		}
 		f.watched = false
+		t.unseen = true // it may come any time
 		return
 	}
 	defer unix.Close(fd)
-	if real, err := nameOfHandle(fd); err == nil && !s.roots.allows(real) {
-		s.sayOnce(levelWarn, "folder is outside allowed_paths", "path", f.path)
+	if !s.roots.any {
+		if real, err := nameOfHandle(fd); err == nil && !s.roots.allows(real) {
+			s.sayOnce(levelWarn, "folder is outside allowed_paths", "path", f.path)
+			return
+		}
+	}
+	st, err := fstat(fd)
+	if err != nil {
 		return
 	}
-	s.watch(f, fd)
+	s.watch(f, fd, st)
 	if !f.listed {
 		for _, st := range f.states {
 			s.visit(f, fd, []byte(st.p.segs[st.i].text), typeUnknown, 0)
 		}
 		return
 	}
+	began := time.Now()
 	before := len(f.names) + len(f.ignored)
 	seen := 0
 	var folders []*folder
@@ -238,6 +272,11 @@ func (s *Source) scanFolder(f *folder) {
 		s.sayOnce(levelWarn, "cannot read folder, trying again", "path", f.path, "error", err)
 	} else if before > seen || len(f.names)+len(f.ignored) > seen {
 		f.forget(t.seq)
+	}
+	// Two changes may have the same time, one seen and one not: a folder that
+	// changed right now is listed again.
+	if f.local && err == nil && began.UnixNano()-st.mtime > int64(calm) && t.names <= maxNames {
+		f.mtime, f.ctime, f.listing = st.mtime, st.ctime, began
 	}
 	// The buffer is shared: a folder in this one is read after it.
 	for _, sub := range folders {
@@ -259,7 +298,6 @@ func (f *folder) forget(seq uint32) {
 // are what the folder says of it. It returns the folder to go on in, if it is
 // one; unless f is not listed: then it has gone there itself.
 func (s *Source) visit(f *folder, dir int, text []byte, kind byte, ino uint64) *folder {
-	t := &s.tree
 	n := f.names[string(text)]
 	if n == nil {
 		if _, ok := f.ignored[string(text)]; ok {
@@ -272,13 +310,43 @@ func (s *Source) visit(f *folder, dir int, text []byte, kind byte, ino uint64) *
 		}
 		f.names[string(text)] = n
 	}
+	n.kind, n.at = kind, ino
+	return s.lookAt(f, n, dir, string(text))
+}
+
+// unchanged says whether the names in a folder are those that were there when
+// it was listed.
+func (s *Source) unchanged(f *folder) bool {
+	if f.listing.IsZero() || s.now.Sub(f.listing) > relist {
+		return false
+	}
+	st, err := statAt(unix.AT_FDCWD, f.path)
+	return err == nil && st.inode == f.inode && st.mtime == f.mtime && st.ctime == f.ctime
+}
+
+// revisit looks at what stands behind the names of an unchanged folder.
+func (s *Source) revisit(f *folder) {
+	var folders []*folder
+	for _, n := range f.names {
+		if sub := s.lookAt(f, n, unix.AT_FDCWD, n.path); sub != nil {
+			folders = append(folders, sub)
+		}
+	}
+	for _, sub := range folders {
+		s.scanFolder(sub)
+	}
+}
+
+// lookAt looks at what stands behind a name, which is text from dir on.
+func (s *Source) lookAt(f *folder, n *name, dir int, text string) *folder {
+	t := &s.tree
 	n.seq = t.seq
 	t.names++
 	if t.names > maxNames {
 		s.sayOnce(levelWarn, "patterns match too many names, the rest is not read", "limit", maxNames)
 		return nil
 	}
-	known := n.file
+	known, kind, ino := n.file, n.kind, n.at
 	if kind == typeFile && known != nil && known.ino == ino && known.path == n.path && s.files[known.inode] == known {
 		// The folder says that the name still is the same file: its
 		// size is all that may have changed.
@@ -287,7 +355,7 @@ func (s *Source) visit(f *folder, dir int, text []byte, kind byte, ino uint64) *
 		if known.fd >= 0 {
 			st, err = fstat(known.fd)
 		} else {
-			st, err = statAt(dir, string(text))
+			st, err = statAt(dir, text)
 		}
 		if err == nil && st.inode == known.inode {
 			known.seen = t.seq
@@ -298,7 +366,10 @@ func (s *Source) visit(f *folder, dir int, text []byte, kind byte, ino uint64) *
 	if kind == typeFile && len(n.inputs) == 0 || kind == typeDir && len(n.states) == 0 {
 		return nil
 	}
-	st, err := statAt(dir, string(text))
+	if kind == typeDir && t.folders[n.path] != nil {
+		return s.descend(f, n, kind)
+	}
+	st, err := statAt(dir, text)
 	if err != nil {
 		if !errors.Is(err, unix.ENOENT) {
 			t.failed = append(t.failed, n.path)
@@ -341,10 +412,9 @@ func (s *Source) descend(f *folder, n *name, kind byte) *folder {
 }
 
 // watch lets the folder's changes wake us, if the kernel can.
-func (s *Source) watch(f *folder, fd int) {
-	st, err := fstat(fd)
-	if err != nil {
-		return
+func (s *Source) watch(f *folder, fd int, st stat) {
+	if f.inode != st.inode {
+		f.local = isLocal(fd)
 	}
 	if f.watched && f.inode != st.inode {
 		s.hints.remove(f.path)
@@ -354,4 +424,5 @@ func (s *Source) watch(f *folder, fd int) {
 	if !f.watched && s.hints.add(f.path) {
 		f.watched = true
 	}
+	s.tree.unseen = s.tree.unseen || !f.watched || !f.local
 }
