@@ -19,7 +19,7 @@ func TestHealthCountsOnly(t *testing.T) {
 	var h healthClock
 	start := time.Now()
 	at := func(seconds int, parts ...PartReport) Health {
-		return h.next(start.Add(time.Duration(seconds)*time.Second), parts)
+		return h.next(start.Add(time.Duration(seconds)*time.Second), parts, false)
 	}
 	part := func(name string, lines, errors, refused uint64) PartReport {
 		return PartReport{name, Figures{Lines: lines, Failures: errors / 2, Retries: errors - errors/2, Poisoned: refused / 2, Dropped: refused - refused/2}}
@@ -47,6 +47,31 @@ func TestHealthCountsOnly(t *testing.T) {
 		}
 		idle = at(6005+5*i, part("a", 1019, 1, 0), part("b", 10, 0, 0))
 	}
+}
+
+// What a canary did is not what was before the next one.
+func TestHealthSetsCanariesApart(t *testing.T) {
+	var h healthClock
+	start := time.Now()
+	at := func(seconds int, canary bool, lines, refused uint64) Health {
+		return h.next(start.Add(time.Duration(seconds)*time.Second), []PartReport{{"a", Figures{Lines: lines, Poisoned: refused}}}, canary)
+	}
+	at(0, false, 0, 0)
+	at(60, false, 600, 6)
+	require.Equal(t, etcd.Counts{Lines: 600, Refused: 6}, at(120, false, 600, 6).Recent)
+	require.Zero(t, at(130, true, 600, 6).Recent, "its own time alone")
+	require.Equal(t, etcd.Counts{Lines: 100, Refused: 90}, at(140, true, 700, 96).Recent)
+	got := at(150, false, 800, 190)
+	require.Equal(t, etcd.Counts{Lines: 200, Refused: 184}, got.Recent, "what was under way belongs to it")
+	require.Equal(t, etcd.Counts{Lines: 800, Refused: 190}, got.Counts)
+	got = at(180, false, 900, 190)
+	require.Equal(t, etcd.Counts{Lines: 600, Refused: 6}, got.Recent)
+	require.Equal(t, 2, got.Minutes)
+	require.Equal(t, etcd.Counts{Lines: 700, Refused: 7}, at(240, false, 1000, 191).Recent)
+	// Another one, soon.
+	require.Zero(t, at(245, true, 1000, 191).Recent)
+	require.Equal(t, etcd.Counts{Lines: 5}, at(250, true, 1005, 191).Recent)
+	require.Equal(t, etcd.Counts{Lines: 700, Refused: 7}, at(300, false, 1010, 191).Recent)
 }
 
 func TestFigures(t *testing.T) {

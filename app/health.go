@@ -11,7 +11,8 @@ import (
 // those that it has no more: they never go down while it lives.
 type Health struct {
 	etcd.Counts
-	// Recent are the counts of the last Minutes.
+	// Recent are the counts of the last Minutes: under a canary, of its time
+	// alone, and otherwise without that time.
 	Minutes int         `json:"minutes"`
 	Recent  etcd.Counts `json:"recent"`
 }
@@ -20,6 +21,8 @@ const (
 	// healthFor is the time that Recent looks back on.
 	healthFor  = 5 * time.Minute
 	healthEach = 15 * time.Second
+	// afterCanary is how long the consequences of a canary are taken for its own.
+	afterCanary = 15 * time.Second
 )
 
 // healthClock sums up and remembers.
@@ -27,6 +30,11 @@ type healthClock struct {
 	parts map[string]etcd.Counts // at the last look
 	total etcd.Counts
 	past  []pastCounts
+	// before is past as it was when a canary began, and until when what happens
+	// is the canary's; zero: there is none.
+	before []pastCounts
+	began  pastCounts
+	until  time.Time
 }
 
 type pastCounts struct {
@@ -35,7 +43,7 @@ type pastCounts struct {
 }
 
 // next looks at the parts of now.
-func (h *healthClock) next(now time.Time, parts []PartReport) Health {
+func (h *healthClock) next(now time.Time, parts []PartReport, canary bool) Health {
 	seen := make(map[string]etcd.Counts, len(parts))
 	for _, p := range parts {
 		c := etcd.Counts{Lines: p.Lines, Errors: p.Failures + p.Retries, Refused: p.Poisoned + p.Dropped}
@@ -46,6 +54,7 @@ func (h *healthClock) next(now time.Time, parts []PartReport) Health {
 		h.total.Refused += since(before.Refused, c.Refused)
 	}
 	h.parts = seen
+	h.setApart(now, canary)
 	if n := len(h.past); n == 0 || now.Sub(h.past[n-1].at) >= healthEach {
 		h.past = append(h.past, pastCounts{now, h.total})
 	}
@@ -59,6 +68,25 @@ func (h *healthClock) next(now time.Time, parts []PartReport) Health {
 		// Minutes alone, so that time is no news of a process that is idle.
 		Minutes: int(math.Round(now.Sub(first.at).Minutes())),
 		Recent:  h.total.Minus(first.total),
+	}
+}
+
+// setApart keeps the time under a canary out of what was before: else the next
+// one, which may begin soon, would be allowed what the last one did.
+func (h *healthClock) setApart(now time.Time, canary bool) {
+	switch {
+	case canary && h.until.IsZero():
+		h.before, h.past, h.began = h.past, nil, pastCounts{now, h.total}
+	case !canary && !h.until.IsZero() && now.After(h.until):
+		lasted, counted := now.Sub(h.began.at), h.total.Minus(h.began.total)
+		for i := range h.before {
+			p := &h.before[i]
+			p.at, p.total = p.at.Add(lasted), p.total.Plus(counted)
+		}
+		h.past, h.before, h.until = h.before, nil, time.Time{}
+	}
+	if canary {
+		h.until = now.Add(afterCanary)
 	}
 }
 

@@ -174,7 +174,7 @@ func (r *reporting) report(now time.Time) *Report {
 		report.mention(cut(e.text, maxErrorText), e.at)
 	}
 	report.Parts = parts
-	report.Health = r.health.next(now, parts)
+	report.Health = r.health.next(now, parts, report.Config.RunsCanary())
 	report.LagSeconds = r.lag.seconds(now, report.done, report.Lag)
 	return report
 }

@@ -222,3 +222,32 @@ func TestPercentIsEvenAndNeverNobody(t *testing.T) {
 	require.InDelta(t, 190, selected(s, nodes[100:]), 60)
 	require.Equal(t, `--nodes a,b --percent 2.5 --label k=v`, Selector{Nodes: []string{"a", "b"}, Percent: 2.5, Labels: map[string]string{"k": "v"}}.String())
 }
+
+// Whatever lies where a canary would be, what is in force is the document or a
+// canary that is valid, and no more than that.
+func FuzzDecide(f *testing.F) {
+	b, err := Parse("file", []byte("node: n\netcd: {}\nagent: {allowed_topics: ['*_log']}"))
+	require.NoError(f, err)
+	for _, text := range []string{one("new"), "inputs: 7", ""} {
+		c, err := NewCanary(Canary{Document: "agent", Select: Selector{Nodes: []string{"n"}}, Begun: noon, Until: noon.Add(time.Hour)}, []byte(text))
+		require.NoError(f, err)
+		value, err := json.Marshal(c)
+		require.NoError(f, err)
+		f.Add(value)
+	}
+	f.Add([]byte("\x00\xff"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		docs := Docs{Agent: doc(agentKey, one("old")), Canaries: []*Document{{canaryKey, data, 9}}}
+		d, err := Decide(b, docs, Docs{}, noon)
+		require.Equal(t, docs.Agent, d.Good.Agent)
+		if len(d.Good.Canaries) == 0 {
+			require.Equal(t, []string{"old"}, inputNames(d.Config))
+			return
+		}
+		require.NoError(t, err)
+		require.True(t, d.Canaries[0].InForce)
+		for _, in := range d.Config.Agent.Inputs {
+			require.Regexp(t, "_log$", in.Topic)
+		}
+	})
+}

@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Selector names processes. All that it says must hold.
@@ -86,4 +88,19 @@ func (s *Selector) Spread(nodes []string) {
 		}
 	}
 	s.Salt = best
+}
+
+// String lists what a selector asks for, as the flags of the command do.
+func (s Selector) String() string {
+	var words []string
+	if len(s.Nodes) > 0 {
+		words = append(words, "--nodes "+strings.Join(s.Nodes, ","))
+	}
+	if s.Percent > 0 {
+		words = append(words, fmt.Sprintf("--percent %g", s.Percent))
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Labels)) {
+		words = append(words, "--label "+key+"="+s.Labels[key])
+	}
+	return strings.Join(words, " ")
 }

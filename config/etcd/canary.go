@@ -39,6 +39,11 @@ func (c Counts) Minus(before Counts) Counts {
 	return Counts{c.Lines - before.Lines, c.Errors - before.Errors, c.Refused - before.Refused}
 }
 
+// Plus returns the sum.
+func (c Counts) Plus(more Counts) Counts {
+	return Counts{c.Lines + more.Lines, c.Errors + more.Errors, c.Refused + more.Refused}
+}
+
 // Figures are what a rule compares.
 type Figures struct {
 	ErrorsPerMinute float64 `json:"errors_per_minute"`
