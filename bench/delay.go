@@ -13,6 +13,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/logferry/logferry/bench/report"
 )
 
 const (
@@ -20,72 +22,64 @@ const (
 	warmUp = 100                   // lines that are not counted
 )
 
-// delayRow is how long lines took from their append to a consumer.
-type delayRow struct {
-	title  string
-	delays []time.Duration // sorted
-}
-
-func (r delayRow) percentile(p float64) time.Duration {
-	return r.delays[min(int(p*float64(len(r.delays))), len(r.delays)-1)]
-}
-
 // delays measures every shipper that follows, and the floor: lines produced
 // by us as they are due.
-func (b *bench) delays(ctx context.Context) ([]delayRow, error) {
-	floor, err := b.delayOnce(ctx, subject{title: "produced without a shipper (the floor)"})
+func (b *bench) delays(ctx context.Context) (*report.Part, error) {
+	floor, err := b.delayOnce(ctx, subject{name: "floor", title: "produced without a shipper (the floor)"})
 	if err != nil {
 		return nil, err
 	}
-	rows := []delayRow{floor}
-	for _, row := range b.rows(shippers) {
-		if !row.follows {
+	rows := []report.Delay{floor}
+	for _, s := range b.present(shippers) {
+		if !s.follows {
 			continue
 		}
-		r, err := b.delayOnce(ctx, row.subject)
+		row, err := b.delayOnce(ctx, s)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", row.program, err)
+			return nil, fmt.Errorf("%s: %w", s.program, err)
 		}
-		rows = append(rows, r)
+		rows = append(rows, row)
 	}
-	return rows, nil
+	return &report.Part{Run: report.Run{What: b.pace()}, Delays: rows}, nil
 }
 
-func (b *bench) delayOnce(ctx context.Context, s subject) (row delayRow, err error) {
+func (b *bench) pace() string {
+	return fmt.Sprintf("%d lines/s of %d bytes for %v, each appended by itself", time.Second/every, b.size, b.delay)
+}
+
+func (b *bench) delayOnce(ctx context.Context, s subject) (row report.Delay, err error) {
 	k, err := b.broker(ctx)
 	if err != nil {
-		return delayRow{}, err
+		return row, err
 	}
 	defer func() { err = errors.Join(err, k.close(), b.clear("broker-*")) }()
-	if err := k.createTopic(ctx, topic, b.partitions); err != nil {
-		return delayRow{}, err
+	if err := k.createTopics(ctx, b.partitions, topic); err != nil {
+		return row, err
 	}
-	emit := produce(ctx, k.client)
-	if s.program != "" {
-		file, err := os.Create(filepath.Join(b.tmp, "delay.log"))
-		if err != nil {
-			return delayRow{}, err
-		}
-		defer func() { err = errors.Join(err, file.Close()) }()
-		p, err := b.launchSubject(s, task{file: file.Name(), broker: k.addr})
-		if err != nil {
-			return delayRow{}, err
-		}
-		defer func() { err = errors.Join(err, p.stop()) }()
-		emit = func(line []byte) error {
-			_, err := file.Write(append(line, '\n'))
-			return err
-		}
-	}
-	delays, err := b.follow(ctx, k.addr, emit)
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(k.addr),
+		kgo.ConsumeTopics(topic),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+	)
 	if err != nil {
-		return delayRow{}, err
+		return row, err
 	}
-	row = delayRow{title: s.title, delays: delays[warmUp:]}
-	slices.Sort(row.delays)
-	p50, p99 := row.percentile(0.5), row.percentile(0.99)
-	b.say("delay %-10s p50 %v, p99 %v", s.program, p50, p99)
-	return row, nil
+	defer client.Close()
+	collect := func(ctx context.Context, got []time.Time) error { return consume(ctx, client, got) }
+	if s.args == nil {
+		return b.follow(ctx, s, produce(ctx, k.client), collect)
+	}
+	file, err := os.Create(filepath.Join(b.tmp, "delay.log"))
+	if err != nil {
+		return row, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	p, err := b.launchSubject(s, task{files: file.Name(), topic: topic, broker: k.addr})
+	if err != nil {
+		return row, err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	return b.follow(ctx, s, appendTo(file), collect)
 }
 
 func produce(ctx context.Context, client *kgo.Client) func([]byte) error {
@@ -95,18 +89,17 @@ func produce(ctx context.Context, client *kgo.Client) func([]byte) error {
 	}
 }
 
-// follow emits lines at their pace while it consumes them, and returns how
-// long each took, in the order of their numbers.
-func (b *bench) follow(ctx context.Context, addr string, emit func([]byte) error) ([]time.Duration, error) {
-	client, err := kgo.NewClient(
-		kgo.SeedBrokers(addr),
-		kgo.ConsumeTopics(topic),
-		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
-	)
-	if err != nil {
-		return nil, err
+func appendTo(file *os.File) func([]byte) error {
+	return func(line []byte) error {
+		_, err := file.Write(append(line, '\n'))
+		return err
 	}
-	defer client.Close()
+}
+
+// follow emits lines at their pace while collect notes when each came, until
+// all have.
+func (b *bench) follow(ctx context.Context, s subject, emit func([]byte) error, collect func(context.Context, []time.Time) error) (report.Delay, error) {
+	row := report.Delay{Name: s.name, Title: s.title}
 	count := warmUp + int(b.delay/every)
 	sent, got := make([]time.Time, count), make([]time.Time, count)
 	ctx, cancel := context.WithTimeout(ctx, b.delay+time.Minute)
@@ -122,7 +115,7 @@ func (b *bench) follow(ctx context.Context, addr string, emit func([]byte) error
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			line = appendLine(line[:0], n, b.size)
+			line = appendLine(line[:0], n, max(b.size, minJSON))
 			sent[n] = time.Now()
 			if err := emit(line); err != nil {
 				return err
@@ -130,35 +123,44 @@ func (b *bench) follow(ctx context.Context, addr string, emit func([]byte) error
 		}
 		return nil
 	})
-	group.Go(func() error { return collect(ctx, client, got) })
+	group.Go(func() error { return collect(ctx, got) })
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return row, err
 	}
-	delays := make([]time.Duration, count)
-	for n := range delays {
-		delays[n] = got[n].Sub(sent[n])
+	delays := make([]float64, 0, count)
+	for n := warmUp; n < count; n++ {
+		delays = append(delays, float64(got[n].Sub(sent[n]))/1e6)
 	}
-	return delays, nil
+	row.Percentiles = report.Percentiles(delays)
+	b.say("delay %-40s p50 %.1f ms, p99 %.1f ms", s.title, row.Percentiles[50], row.Percentiles[99])
+	return row, nil
 }
 
-// collect notes when each line came, until all have, each once.
-func collect(ctx context.Context, client *kgo.Client, got []time.Time) error {
+// note notes that line n came; again, or without having been sent, is an error.
+func note(got []time.Time, n int, at time.Time) error {
+	if n < 0 || n >= len(got) || !got[n].IsZero() {
+		return fmt.Errorf("line %d came again or was never sent", n)
+	}
+	got[n] = at
+	return nil
+}
+
+// consume notes when each line came, until all have, each once.
+func consume(ctx context.Context, client *kgo.Client, got []time.Time) error {
 	for missing := len(got); missing > 0; {
 		fetches := client.PollFetches(ctx)
 		now := time.Now()
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("%d lines did not arrive: %w", missing, err)
 		}
-		for it := fetches.RecordIter(); !it.Done(); {
+		for it := fetches.RecordIter(); !it.Done(); missing-- {
 			n, err := numberOf(it.Next().Value)
 			if err != nil {
 				return err
 			}
-			if n >= len(got) || !got[n].IsZero() {
-				return fmt.Errorf("line %d came again or was never sent", n)
+			if err := note(got, n, now); err != nil {
+				return err
 			}
-			got[n] = now
-			missing--
 		}
 	}
 	return nil

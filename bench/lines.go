@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 )
 
@@ -15,11 +14,16 @@ var words = []string{
 	"timeout", "token", "upstream", "user", "warehouse", "with", "worker",
 }
 
-// appendLine appends line n without its newline: a JSON object of size bytes
-// exactly, text that compresses as logs do, the same for the same n.
+// appendLine appends line n without its newline, size bytes exactly, the same
+// for the same n: a JSON object of text that compresses as logs do, or, where
+// that does not fit, the number and text.
 func appendLine(dst []byte, n, size int) []byte {
 	start := len(dst)
 	random := rand.New(rand.NewPCG(uint64(n), 7))
+	if size < minJSON {
+		dst = fmt.Appendf(dst, "%010d ", n)
+		return appendWords(dst, random, start+size)
+	}
 	dst = append(dst, `{"time":"2026-03-04T05:06:07.`...)
 	dst = fmt.Appendf(dst, "%03dZ", n%1000)
 	dst = append(dst, `","level":"info","n":`...)
@@ -27,24 +31,23 @@ func appendLine(dst []byte, n, size int) []byte {
 	dst = append(dst, `,"code":`...)
 	dst = strconv.AppendInt(dst, int64(200+random.IntN(4)*100), 10)
 	dst = append(dst, `,"msg":"`...)
-	for len(dst)-start < size-2 {
+	return append(appendWords(dst, random, start+size-2), `"}`...)
+}
+
+// appendWords appends words until dst has that length.
+func appendWords(dst []byte, random *rand.Rand, length int) []byte {
+	for len(dst) < length {
 		dst = append(dst, words[random.IntN(len(words))]...)
 		dst = append(dst, ' ')
 	}
-	return append(dst[:start+size-2], `"}`...)
+	return dst[:length]
 }
 
-// minLine is the least size that appendLine can make.
-const minLine = 100
-
-// lineFile is the file that is shipped, written when it is first asked for.
-func (b *bench) lineFile() (string, error) {
-	path := filepath.Join(b.tmp, "bench.log")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	return path, writeLines(path, b.lines, b.size)
-}
+// minJSON is the least size that holds JSON, minLine that of any line.
+const (
+	minJSON = 100
+	minLine = 12
+)
 
 // writeLines writes a file of count lines.
 func writeLines(path string, count, size int) error {

@@ -1,18 +1,18 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a program that is measured, or that serves one.
@@ -110,58 +110,46 @@ func (p *process) stop() error {
 
 // usage is what a process has taken so far.
 type usage struct {
-	cpu  time.Duration // user and system, all threads
-	peak int64         // bytes of memory, the most that were resident at once
+	cpu      time.Duration // user and system, all threads
+	resident int64         // bytes of memory
+	peak     int64         // the most that were resident at once
 }
 
 func (p *process) usage() (usage, error) {
-	dir := filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid))
-	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+	cpu, err := cpuOf(p.cmd.Process.Pid)
 	if err != nil {
 		return usage{}, err
 	}
-	status, err := os.ReadFile(filepath.Join(dir, "status"))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return usage{}, err
 	}
-	var u usage
-	if u.cpu, err = cpuOf(string(stat)); err != nil {
+	resident, err := memoryOf(status, "VmRSS:")
+	if err != nil {
 		return usage{}, err
 	}
-	u.peak, err = peakOf(status)
-	return u, err
+	peak, err := memoryOf(status, "VmHWM:")
+	return usage{cpu: cpu, resident: resident, peak: peak}, err
 }
 
-// tick is Linux's USER_HZ, 100 on every architecture that Go runs on.
-const tick = 10 * time.Millisecond
-
-// cpuOf reads fields 14 and 15 of /proc/PID/stat, counted after the name in
-// parentheses, which may hold anything.
-func cpuOf(stat string) (time.Duration, error) {
-	_, rest, _ := strings.Cut(stat[strings.LastIndexByte(stat, ')')+1:], " ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, errors.New("read cpu: short /proc/PID/stat")
+// cpuOf reads a process's CPU clock. It counts in nanoseconds, where /proc
+// counts in steps of 10 ms.
+func cpuOf(pid int) (time.Duration, error) {
+	const scheduled = 2 // CPUCLOCK_SCHED
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &ts); err != nil {
+		return 0, fmt.Errorf("read the CPU clock of process %d: %w", pid, err)
 	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read user time: %w", err)
-	}
-	system, err := strconv.ParseInt(fields[12], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read system time: %w", err)
-	}
-	return time.Duration(user+system) * tick, nil
+	return time.Duration(ts.Nano()), nil
 }
 
-// peakOf reads VmHWM of /proc/PID/status.
-func peakOf(status []byte) (int64, error) {
-	lines := bufio.NewScanner(bytes.NewReader(status))
-	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
+// memoryOf reads a size of /proc/PID/status in bytes.
+func memoryOf(status []byte, key string) (int64, error) {
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, key); ok {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, errors.New("read peak of memory: no VmHWM")
+	return 0, fmt.Errorf("read memory: no %s", key)
 }

@@ -6,16 +6,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
+
+	"github.com/logferry/logferry/bench/report"
 )
 
-var shippers = []subject{
-	{title: "plain read-and-produce loop (the limit)", program: "plainship", args: plainArgs},
-	{title: "logferry agent", program: "logferry", args: agentArgs, follows: true},
-	{title: "rsyslog imfile → omkafka", program: "rsyslogd", args: rsyslogArgs, follows: true},
-}
+var (
+	plainship = subject{name: report.Limit, title: "plain read-and-produce loop (the limit)", program: "plainship", args: plainArgs}
+	agent     = subject{name: "logferry", title: "logferry agent", program: "logferry", args: agentArgs, follows: true}
+	imfile    = subject{name: "rsyslog", title: "rsyslog imfile → omkafka", program: "rsyslogd", args: imfileArgs, follows: true}
+
+	shippers = []subject{plainship, agent, imfile}
+)
 
 func plainArgs(b *bench, t task) ([]string, error) {
-	return []string{"-broker", t.broker, "-topic", topic, "-compression", b.compression, t.file}, nil
+	return []string{"-broker", t.broker, "-topic", t.topic, "-compression", b.compression, t.files}, nil
 }
 
 func agentArgs(b *bench, t task) ([]string, error) {
@@ -25,15 +30,15 @@ admin: {listen: "127.0.0.1:0"}
 kafka: {brokers: [%q], compression: %s}
 agent:
   inputs:
-    - {name: bench, paths: [%q], topic: %s}
-`, filepath.Join(t.dir, "data"), t.broker, b.compression, t.file, topic)
+    - {name: bench, paths: [%q], topic: %q}
+`, filepath.Join(t.dir, "data"), t.broker, b.compression, t.files, t.topic)
 	path := filepath.Join(t.dir, "agent.yml")
 	return []string{"agent", "--config", path}, os.WriteFile(path, []byte(config), 0o600)
 }
 
-// rsyslogArgs takes no queue between reader and sender: of seven queues tried,
+// imfileArgs takes no queue between reader and sender: of seven queues tried,
 // none cost rsyslog less or made it faster.
-func rsyslogArgs(b *bench, t task) ([]string, error) {
+func imfileArgs(b *bench, t task) ([]string, error) {
 	config := fmt.Sprintf(`global(workDirectory=%q maxMessageSize="64k")
 module(load="imfile")
 module(load="omkafka")
@@ -44,46 +49,52 @@ ruleset(name="ship" queue.type="Direct") {
     confParam=["compression.codec=%s", "queue.buffering.max.messages=1000000"]
     topicConfParam=["request.required.acks=-1"])
 }
-`, t.dir, t.file, t.broker, topic, b.compression)
+`, t.dir, t.files, t.broker, t.topic, b.compression)
+	return rsyslogArgs(t, config)
+}
+
+func rsyslogArgs(t task, config string) ([]string, error) {
 	path := filepath.Join(t.dir, "rsyslog.conf")
 	return []string{"-n", "-i", "NONE", "-f", path}, os.WriteFile(path, []byte(config), 0o600)
 }
 
 // ship measures the shippers in turn, round after round.
-func (b *bench) ship(ctx context.Context) ([]*row, error) {
-	file, err := b.lineFile()
-	if err != nil {
+func (b *bench) ship(ctx context.Context) (*report.Part, error) {
+	file := filepath.Join(b.tmp, "bench.log")
+	if err := writeLines(file, b.lines, b.size); err != nil {
 		return nil, err
 	}
-	rows := b.rows(shippers)
-	return rows, b.eachRound(rows, func(s subject) (result, error) {
+	programs, err := b.eachRound(b.present(shippers), func(s subject) (result, error) {
 		// A broker for each run, so that none pays for what the one before left behind.
 		k, err := b.broker(ctx)
 		if err != nil {
 			return result{}, err
 		}
-		r, err := b.shipOnce(ctx, k, s, file)
+		r, err := b.shipOnce(ctx, k, s, file, b.lines)
 		return r, errors.Join(err, k.close(), b.clear("broker-*"))
 	})
+	what := fmt.Sprintf("%s; compression %s, %d partition(s), %d rounds in turn", b.sizes(b.lines), b.compression, b.partitions, b.rounds)
+	return &report.Part{Run: report.Run{What: what}, Programs: programs}, errors.Join(err, os.Remove(file))
+}
+
+// sizes says how much was sent.
+func (b *bench) sizes(count int) string {
+	return fmt.Sprintf("%s lines of %d bytes", report.Whole(count), b.size)
 }
 
 // shipOnce ships the file to a new topic.
-func (b *bench) shipOnce(ctx context.Context, k *broker, s subject, file string) (result, error) {
-	if err := k.createTopic(ctx, topic, b.partitions); err != nil {
+func (b *bench) shipOnce(ctx context.Context, k *broker, s subject, file string, lines int) (result, error) {
+	if err := k.createTopics(ctx, b.partitions, topic); err != nil {
 		return result{}, err
 	}
-	p, err := b.launchSubject(s, task{file: file, broker: k.addr})
+	p, err := b.launchSubject(s, task{files: file, topic: topic, broker: k.addr})
 	if err != nil {
 		return result{}, err
 	}
-	return p.measure(ctx, b.lines, func() (int, error) { return k.records(ctx, topic) })
+	return finish(ctx, k.arrival(ctx, lines, topic), p)
 }
 
-// clear removes folders of the run: a round's records are half a gigabyte.
-func (b *bench) clear(pattern string) error {
-	found, err := filepath.Glob(filepath.Join(b.tmp, pattern))
-	for _, path := range found {
-		err = errors.Join(err, os.RemoveAll(path))
-	}
-	return err
+// arrival waits for records.
+func (k *broker) arrival(ctx context.Context, want int, topics ...string) counted {
+	return counted{want: want, every: 10 * time.Millisecond, count: func() (int, error) { return k.records(ctx, topics...) }}
 }

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -24,6 +25,7 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address")
 	record := flag.String("record", "", "folder that bodies are kept in")
+	stamp := flag.Bool("stamp", false, "note when each document came, by the number that its field n holds; GET /stamps lists them")
 	flag.Parse()
 
 	l, err := net.Listen("tcp", *listen)
@@ -33,7 +35,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	server := &http.Server{Handler: newSink(*record)}
+	server := &http.Server{Handler: newSink(*record, *stamp)}
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -55,16 +57,27 @@ type sink struct {
 	record string // folder for bodies, or ""
 	kept   atomic.Int64
 	bodies sync.Pool // *bytes.Buffer
+
+	stamp  bool // whether to note when documents came
+	mu     sync.Mutex
+	stamps bytes.Buffer // a line for each: its number and the nanoseconds since 1970
 }
 
-func newSink(record string) *sink {
-	s := &sink{mux: http.NewServeMux(), record: record}
+func newSink(record string, stamp bool) *sink {
+	s := &sink{mux: http.NewServeMux(), record: record, stamp: stamp}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
 	s.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"name":"null","cluster_name":"null","version":{"number":"8.19.0","build_flavor":"default"},"tagline":"You Know, for Search"}`)
 	})
 	s.mux.HandleFunc("GET /count", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, s.docs.Load())
+	})
+	// rsyslog asks before it posts.
+	s.mux.HandleFunc("GET /_cat/health", func(http.ResponseWriter, *http.Request) {})
+	s.mux.HandleFunc("GET /stamps", func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_, _ = w.Write(s.stamps.Bytes())
 	})
 	s.mux.HandleFunc("POST /_bulk", s.bulk)
 	s.mux.HandleFunc("PUT /_bulk", s.bulk)
@@ -110,6 +123,9 @@ func (s *sink) bulk(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if s.stamp {
+		s.note(buf.Bytes())
+	}
 	buf.Reset()
 	buf.WriteString(`{"took":1,"errors":false,"items":[`)
 	for i := range docs {
@@ -122,4 +138,20 @@ func (s *sink) bulk(w http.ResponseWriter, r *http.Request) {
 	// Counted before the answer, so that whoever saw it answered finds it counted.
 	s.docs.Add(int64(docs))
 	_, _ = w.Write(buf.Bytes())
+}
+
+// note notes when the documents of a body came.
+func (s *sink) note(body []byte) {
+	now := time.Now().UnixNano()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	source := false // each second line is an action
+	for line := range bytes.Lines(body) {
+		if source {
+			_, rest, _ := bytes.Cut(line, []byte(`"n":`))
+			number, _, _ := bytes.Cut(rest, []byte{','})
+			fmt.Fprintf(&s.stamps, "%s %d\n", number, now)
+		}
+		source = !source
+	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestEachDocumentGetsItsItem(t *testing.T) {
-	s := newSink("")
+	s := newSink("", false)
 	body := strings.Repeat("{\"create\":{}}\n{\"a\":1}\n", 3)
 	plain := httptest.NewRecorder()
 	s.ServeHTTP(plain, httptest.NewRequest(http.MethodPost, "/_bulk", strings.NewReader(body)))
@@ -38,6 +38,6 @@ func TestEachDocumentGetsItsItem(t *testing.T) {
 
 func TestHalfADocumentIsRefused(t *testing.T) {
 	answer := httptest.NewRecorder()
-	newSink("").ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/_bulk", strings.NewReader("{\"create\":{}}\n")))
+	newSink("", false).ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/_bulk", strings.NewReader("{\"create\":{}}\n")))
 	require.Equal(t, http.StatusBadRequest, answer.Code)
 }
