@@ -39,7 +39,7 @@ func giveBack(work func() uint64) func(context.Context) error {
 				busy = false
 				runtime.GC() // what is pooled goes with the second collection
 				debug.FreeOSMemory()
-				TrimStartup() // what is run again comes back in smaller pieces
+				TrimStartup()
 			}
 			last = now
 		}

@@ -11,29 +11,37 @@ import (
 
 // TrimStartup gives back the pages of the program's own file that were mapped
 // while its packages were initialised: most belong to the embedded servers,
-// which an agent or a transfer never runs. What is needed again comes back at a
-// fault. The kernel reclaims the pages as it does under pressure, so that
-// nothing can be lost by it; it declines where the process neither owns nor can
-// write the file.
+// which an agent or a transfer never runs. They stay in the kernel's cache, and
+// what is needed again is mapped at a fault.
+//
+// A mapping that holds a page of its own, because the dynamic loader wrote into
+// it before it was made read-only, is left alone: that page would be lost.
 func TrimStartup() {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return
 	}
-	maps, err := os.Open("/proc/self/maps")
+	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return
 	}
 	defer maps.Close()
+	var from, to uintptr // of the mapping that the lines are about; 0 when it is none of ours
 	for lines := bufio.NewScanner(maps); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 6 || fields[5] != exe || strings.Contains(fields[1], "w") {
-			continue
+		line := lines.Text()
+		switch {
+		case strings.HasSuffix(line, exe):
+			from = 0
+			var access string
+			_, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &access)
+			if err != nil || strings.Contains(access, "w") {
+				from = 0
+			}
+		case from > 0 && strings.HasPrefix(line, "Anonymous:"):
+			if strings.TrimSpace(strings.TrimPrefix(line, "Anonymous:")) == "0 kB" {
+				_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED)
+			}
+			from = 0
 		}
-		var from, to uintptr
-		if _, err := fmt.Sscanf(fields[0], "%x-%x", &from, &to); err != nil {
-			continue
-		}
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_PAGEOUT)
 	}
 }
