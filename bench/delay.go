@@ -79,7 +79,7 @@ func (b *bench) delayOnce(ctx context.Context, s subject) (row report.Delay, err
 		return row, err
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
-	return b.follow(ctx, s, appendTo(file), collect)
+	return b.follow(ctx, s, appendTo(file), collect, p)
 }
 
 func produce(ctx context.Context, client *kgo.Client) func([]byte) error {
@@ -97,8 +97,8 @@ func appendTo(file *os.File) func([]byte) error {
 }
 
 // follow emits lines at their pace while collect notes when each came, until
-// all have.
-func (b *bench) follow(ctx context.Context, s subject, emit func([]byte) error, collect func(context.Context, []time.Time) error) (report.Delay, error) {
+// all have. What the processes use after the warm-up is the way's.
+func (b *bench) follow(ctx context.Context, s subject, emit func([]byte) error, collect func(context.Context, []time.Time) error, all ...*process) (report.Delay, error) {
 	row := report.Delay{Name: s.name, Title: s.title}
 	count := warmUp + int(b.delay/every)
 	sent, got := make([]time.Time, count), make([]time.Time, count)
@@ -110,6 +110,13 @@ func (b *bench) follow(ctx context.Context, s subject, emit func([]byte) error, 
 		defer ticks.Stop()
 		var line []byte
 		for n := range count {
+			if n == warmUp {
+				used, err := cpuOfAll(all)
+				if err != nil {
+					return err
+				}
+				row.CPU -= float64(used)
+			}
 			select {
 			case <-ticks.C:
 			case <-ctx.Done():
@@ -127,13 +134,29 @@ func (b *bench) follow(ctx context.Context, s subject, emit func([]byte) error, 
 	if err := group.Wait(); err != nil {
 		return row, err
 	}
+	used, err := cpuOfAll(all)
+	if err != nil {
+		return row, err
+	}
+	row.CPU = (row.CPU + float64(used)) / float64(count-warmUp)
 	delays := make([]float64, 0, count)
 	for n := warmUp; n < count; n++ {
 		delays = append(delays, float64(got[n].Sub(sent[n]))/1e6)
 	}
 	row.Percentiles = report.Percentiles(delays)
-	b.say("delay %-40s p50 %.1f ms, p99 %.1f ms", s.title, row.Percentiles[50], row.Percentiles[99])
+	b.say("delay %-40s p50 %.1f ms, p99 %.1f ms, %.0f µs of CPU a line", s.title, row.Percentiles[50], row.Percentiles[99], row.CPU/1e3)
 	return row, nil
+}
+
+func cpuOfAll(all []*process) (sum time.Duration, err error) {
+	for _, p := range all {
+		used, err := cpuOf(p.cmd.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
 }
 
 // note notes that line n came; again, or without having been sent, is an error.

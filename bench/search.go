@@ -72,19 +72,21 @@ func (b *bench) searchOnce(ctx context.Context, w way) (row report.Delay, err er
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	t := task{files: file.Name(), topic: topic, topics: []string{topic}, broker: k.addr, sink: url, index: topic}
+	var all []*process
 	for _, s := range []subject{w.indexer, w.shipper} {
 		p, err := b.launchSubject(s, t)
 		if err != nil {
 			return row, err
 		}
 		defer func() { err = errors.Join(err, p.stop()) }()
+		all = append(all, p)
 	}
 	return b.follow(ctx, subject{name: w.shipper.name, title: w.title}, appendTo(file), func(ctx context.Context, got []time.Time) error {
 		if err := stored(ctx, url, len(got)).await(ctx, sink); err != nil {
 			return err
 		}
 		return stamps(ctx, url, got)
-	})
+	}, all...)
 }
 
 // stamps reads what a nullbulk noted.
@@ -137,7 +139,7 @@ func (b *bench) searchUp(ctx context.Context) (row report.Delay, err error) {
 			found = append(found, n)
 		}
 		return found, nil
-	}))
+	}), p)
 }
 
 // poll asks again and again which lines from a number on are found, until all are.

@@ -35,9 +35,13 @@ func (p *Part) Tables() string {
 		p.programs(&s)
 	}
 	if len(p.Delays) > 0 {
-		s.WriteString("| way | p50 | p90 | p99 | the most |\n| --- | ---: | ---: | ---: | ---: |\n")
+		s.WriteString("| way | p50 | p90 | p99 | the most | CPU a line |\n| --- | ---: | ---: | ---: | ---: | ---: |\n")
 		for _, d := range p.Delays {
-			fmt.Fprintf(&s, "| %s | %s | %s | %s | %s |\n", d.Title, millis(d.at(50)), millis(d.at(90)), millis(d.at(99)), millis(d.at(100)))
+			cpu := ""
+			if d.CPU > 0 {
+				cpu = fmt.Sprintf("%.0f µs", d.CPU/1e3)
+			}
+			fmt.Fprintf(&s, "| %s | %s | %s | %s | %s | %s |\n", d.Title, millis(d.at(50)), millis(d.at(90)), millis(d.at(99)), millis(d.at(100)), cpu)
 		}
 	}
 	if len(p.Idle) > 0 {

@@ -60,6 +60,8 @@ type Delay struct {
 	Title string `json:"title"`
 	// Percentiles are milliseconds: the least, each of the 99 percentiles, the most.
 	Percentiles []float64 `json:"percentiles"`
+	// CPU is nanoseconds an item, of all programs on the way that are measured.
+	CPU float64 `json:"cpu,omitempty"`
 }
 
 // Idle is what a program takes that has nothing to do.
