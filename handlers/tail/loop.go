@@ -61,6 +61,7 @@ type state struct {
 	newInputs   []string
 	untold      []*file   // with packets that wait until the checkpoint knows the file
 	telling     []*file   // the same, of the write under way
+	kept        int       // how many packets that are
 	tellAt      time.Time // when they wait no longer
 	writing     bool
 	unsynced    bool  // something was written and may not be on disk

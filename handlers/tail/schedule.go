@@ -78,7 +78,7 @@ func (s *Source) dispatchOne() bool {
 
 // giveTurn gives in's next file a turn, if it has one and may.
 func (s *Source) giveTurn(in *input) bool {
-	if in.head == nil || in.sub == nil || in.handed+in.reading >= maxHanded {
+	if in.head == nil || in.sub == nil || in.handed+in.reading >= maxHanded || s.kept >= maxKept {
 		return false
 	}
 	room, lines, cost := s.room(in, in.head.need)

@@ -12,6 +12,10 @@ import "time"
 // refuses, stops no line.
 const maxUntold = 250 * time.Millisecond
 
+// maxKept is how many batches wait for it: no more files are begun until they
+// went.
+const maxKept = 64
+
 // tell keeps a packet back until the checkpoint knows its file, and says
 // whether it does that.
 func (s *Source) tell(p *packet) bool {
@@ -20,6 +24,7 @@ func (s *Source) tell(p *packet) bool {
 		return false
 	}
 	p.kept = true
+	s.kept++
 	s.tellOf(f)
 	return true
 }
@@ -67,6 +72,7 @@ func (s *Source) letPass(f *file) {
 	for _, p := range f.flight {
 		if p.kept {
 			p.kept = false
+			s.kept--
 			s.later = append(s.later, retry{s.now, p})
 		}
 	}
