@@ -124,6 +124,30 @@ func TestWatcherWaitsForPermission(t *testing.T) {
 	w.holds(func(d config.Docs) bool { return is(d.Agent, "a1") })
 }
 
+// A role that was made before there were canaries is enough for the documents.
+func TestWatcherThatMayNotReadCanaries(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.put("/logferry/v1/agent", "a1")
+	s.enableAuth()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := Client(ctx, s.as("root"))
+	require.NoError(t, err)
+	defer c.Close()
+	for _, key := range []string{"/logferry/v1/agent", "/logferry/v1/transfer", "/collect_log_conf"} {
+		_, err = c.RoleGrantPermission(ctx, "ferry", key, clientv3.GetPrefixRangeEnd(key), clientv3.PermissionType(clientv3.PermRead))
+		require.NoError(t, err)
+	}
+	w := watch(t, s.as("ferry"))
+	require.NotEmpty(t, w.keys.Canaries)
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "a1") })
+	_, err = c.Put(ctx, "/logferry/v1/agent", "a2")
+	require.NoError(t, err)
+	w.holds(func(d config.Docs) bool { return is(d.Agent, "a2") })
+	require.Len(t, w.log.list(), 1)
+}
+
 func TestWatcherOverTLS(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

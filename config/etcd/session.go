@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/connectivity"
 
@@ -55,7 +56,7 @@ func (w *Watcher) session(parent context.Context) (lasted time.Duration, err err
 			err = errConnection
 		}
 	}()
-	if err := w.read(ctx, client); err != nil {
+	if err := w.begin(ctx, client); err != nil {
 		return 0, err
 	}
 	w.connected()
@@ -74,7 +75,7 @@ func (w *Watcher) session(parent context.Context) (lasted time.Duration, err err
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	defer cancel()
-	for _, key := range w.keys.All() {
+	for _, key := range w.reads.All() {
 		watch := client.Watch(clientv3.WithRequireLeader(ctx), key, from)
 		watches.Go(func() { forward(ctx, watch, events) })
 	}
@@ -84,6 +85,25 @@ func (w *Watcher) session(parent context.Context) (lasted time.Duration, err err
 	started := time.Now()
 	defer func() { lasted = time.Since(started) }()
 	return 0, w.follow(ctx, client, events, lost)
+}
+
+// begin reads for the first time. A user whose role is from before there were
+// canaries does without them.
+func (w *Watcher) begin(ctx context.Context, client *clientv3.Client) error {
+	w.reads = w.keys
+	err := w.read(ctx, client)
+	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
+		return err
+	}
+	w.reads.Canaries = nil
+	if w.read(ctx, client) != nil {
+		return err
+	}
+	if !w.alone {
+		w.alone = true
+		w.log.Warn("etcd's user may not read canaries, so this process takes part in none; allow it to and restart", "keys", w.keys.Canaries)
+	}
+	return nil
 }
 
 // forward passes on what a watch says. A watch that ends is the last word.
@@ -168,11 +188,11 @@ func (w *Watcher) compare(ctx context.Context, client *clientv3.Client) error {
 		revisions[doc.Key] = doc.Revision
 	}
 	var same []clientv3.Cmp
-	for _, key := range w.keys.All() {
+	for _, key := range w.reads.All() {
 		same = append(same, clientv3.Compare(clientv3.ModRevision(key), "=", revisions[key]))
 	}
 	// Without any read in it, a member that is behind could answer.
-	answer, err := client.Txn(timed).If(same...).Then(clientv3.OpGet(w.keys.All()[0], clientv3.WithCountOnly())).Commit()
+	answer, err := client.Txn(timed).If(same...).Then(clientv3.OpGet(w.reads.All()[0], clientv3.WithCountOnly())).Commit()
 	if err != nil {
 		return explain(err)
 	}
@@ -190,7 +210,7 @@ func (w *Watcher) read(ctx context.Context, client *clientv3.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var gets []clientv3.Op
-	for _, key := range w.keys.All() {
+	for _, key := range w.reads.All() {
 		gets = append(gets, clientv3.OpGet(key))
 	}
 	answer, err := client.Txn(ctx).Then(gets...).Commit()
@@ -203,7 +223,7 @@ func (w *Watcher) read(ctx context.Context, client *clientv3.Client) error {
 			found[string(kv.Key)] = &config.Document{Key: string(kv.Key), Data: kv.Value, Revision: kv.ModRevision}
 		}
 	}
-	w.apply(w.keys.Docs(found), answer.Header.Revision)
+	w.apply(w.reads.Docs(found), answer.Header.Revision)
 	w.noteRevision(answer.Header.Revision)
 	return nil
 }

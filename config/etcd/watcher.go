@@ -61,9 +61,11 @@ type Watcher struct {
 	stats    atomic.Pointer[Stats]
 
 	// owned by Run
-	down   string // the kind of failure that was said last; empty while connected
-	before bool   // was connected before
-	kept   bool   // the snapshot's documents are from before etcd lost its data
+	reads  config.Keys // those of keys that the user may read
+	alone  bool        // it was said that canaries are not among them
+	down   string      // the kind of failure that was said last; empty while connected
+	before bool        // was connected before
+	kept   bool        // the snapshot's documents are from before etcd lost its data
 }
 
 // New returns a Watcher of the documents at keys; it starts nothing. pub is
@@ -72,7 +74,7 @@ func New(link *Link, keys config.Keys, pub message.Publisher, log *slog.Logger) 
 	if len(link.cfg.Endpoints) == 0 || len(keys.All()) == 0 {
 		return nil, errors.New("watch etcd: endpoints and keys are required")
 	}
-	w := &Watcher{link: link, pace: paceOf(&link.cfg), keys: keys, pub: pub, log: log}
+	w := &Watcher{link: link, pace: paceOf(&link.cfg), keys: keys, reads: keys, pub: pub, log: log}
 	w.stats.Store(&Stats{})
 	return w, nil
 }
