@@ -15,7 +15,8 @@ import (
 // what is needed again is mapped at a fault.
 //
 // A mapping that holds a page of its own, because the dynamic loader wrote into
-// it before it was made read-only, is left alone: that page would be lost.
+// it before it was made read-only, is left alone: that page, swapped out or not,
+// would be lost.
 func TrimStartup() {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
@@ -37,10 +38,13 @@ func TrimStartup() {
 			if err != nil || strings.Contains(access, "w") {
 				from = 0
 			}
-		case from > 0 && strings.HasPrefix(line, "Anonymous:"):
-			if strings.TrimSpace(strings.TrimPrefix(line, "Anonymous:")) == "0 kB" {
-				_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED)
+		case strings.HasPrefix(line, "Anonymous:"), strings.HasPrefix(line, "Swap:"):
+			_, size, _ := strings.Cut(line, ":")
+			if strings.TrimSpace(size) != "0 kB" {
+				from = 0
 			}
+		case from > 0 && strings.HasPrefix(line, "VmFlags:"): // the last line of a mapping
+			_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED)
 			from = 0
 		}
 	}
