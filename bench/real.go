@@ -46,7 +46,61 @@ func (b *bench) real(ctx context.Context) (part *report.Part, err error) {
 		{name: report.Limit, title: "file → plain loop → Kafka (the limit)", program: "plainship"},
 		{name: "logferry", title: "file → agent → Kafka", program: "agent"},
 	}, func(s subject) (result, error) { return w.runs(ctx, s.program) })
+	if err != nil {
+		return nil, err
+	}
+	found, err := w.search(ctx)
+	part.Delays = append(part.Delays, found)
 	return part, err
+}
+
+// search follows lines the whole way until Elasticsearch finds them.
+func (w *world) search(ctx context.Context) (row report.Delay, err error) {
+	file, err := os.Create(filepath.Join(w.tmp, "search.log"))
+	if err != nil {
+		return row, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	name := w.fresh()
+	if err := w.broker.createTopics(ctx, 1, name); err != nil {
+		return row, err
+	}
+	defer func() { err = errors.Join(err, w.drop(ctx, name), w.broker.drop(ctx, name)) }()
+	t := task{files: file.Name(), topic: name, topics: []string{name}, broker: w.broker.addr, sink: w.url, index: name}
+	var all []*process
+	for _, s := range []subject{transfer, agent} {
+		p, err := w.launchSubject(s, t)
+		if err != nil {
+			return row, err
+		}
+		defer func() { err = errors.Join(err, p.stop()) }()
+		all = append(all, p)
+	}
+	s := subject{name: "real", title: "file → agent → Kafka → transfer → Elasticsearch, found by its search"}
+	return w.follow(ctx, s, appendTo(file), poll(20*time.Millisecond, func(ctx context.Context, from int) ([]int, error) {
+		return w.numbers(ctx, name, from)
+	}), all...)
+}
+
+// numbers are those of lines that Elasticsearch finds, from one on.
+func (w *world) numbers(ctx context.Context, index string, from int) (found []int, err error) {
+	query := fmt.Sprintf(`{"size":1000,"_source":["n"],"query":{"range":{"n":{"gte":%d}}}}`, from)
+	text, err := get(ctx, w.url+"/"+index+"/_search?ignore_unavailable=true&source_content_type=application/json&source="+url.QueryEscape(query))
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Hits struct {
+			Hits []struct {
+				Source struct{ N int } `json:"_source"`
+			} `json:"hits"`
+		} `json:"hits"`
+	}
+	err = json.Unmarshal(text, &answer)
+	for _, hit := range answer.Hits.Hits {
+		found = append(found, hit.Source.N)
+	}
+	return found, err
 }
 
 // world is what the runs with real servers share.

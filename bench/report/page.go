@@ -35,7 +35,7 @@ func (p *Part) Tables() string {
 		p.programs(&s)
 	}
 	if len(p.Delays) > 0 {
-		s.WriteString("| way | p50 | p90 | p99 | the most | CPU a line |\n| --- | ---: | ---: | ---: | ---: | ---: |\n")
+		s.WriteString("\n| way | p50 | p90 | p99 | the most | CPU a line |\n| --- | ---: | ---: | ---: | ---: | ---: |\n")
 		for _, d := range p.Delays {
 			cpu := ""
 			if d.CPU > 0 {
