@@ -13,14 +13,20 @@ import (
 
 var (
 	plainship = subject{name: report.Limit, title: "plain read-and-produce loop (the limit)", program: "plainship", args: plainArgs}
+	fullship  = subject{name: "headers", title: "the same loop with the agent's four headers", program: "plainship", args: fullArgs}
 	agent     = subject{name: "logferry", title: "logferry agent", program: "logferry", args: agentArgs, follows: true}
 	imfile    = subject{name: "rsyslog", title: "rsyslog imfile → omkafka", program: "rsyslogd", args: imfileArgs, follows: true}
 
-	shippers = []subject{plainship, agent, imfile}
+	shippers = []subject{plainship, fullship, agent, imfile}
 )
 
 func plainArgs(b *bench, t task) ([]string, error) {
 	return []string{"-broker", t.broker, "-topic", t.topic, "-compression", b.compression, t.files}, nil
+}
+
+func fullArgs(b *bench, t task) ([]string, error) {
+	args, err := plainArgs(b, t)
+	return append([]string{"-headers"}, args...), err
 }
 
 func agentArgs(b *bench, t task) ([]string, error) {

@@ -1,7 +1,7 @@
 // Plainship is the limit that the agent is measured against: it reads a file
 // in chunks and produces one record a line over franz-go, idempotent, acks
-// from all, without headers. It follows nothing, remembers nothing, and ends
-// at SIGTERM.
+// from all. It follows nothing, remembers nothing, and ends at SIGTERM. Each
+// record has no header, or with -headers the four that an agent gives it.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -30,10 +31,11 @@ func main() {
 	brokers := flag.String("broker", "127.0.0.1:9092", "address of the broker")
 	topic := flag.String("topic", "plain", "topic")
 	compression := flag.String("compression", "none", "none, lz4 or zstd")
+	headers := flag.Bool("headers", false, "give each record an agent's headers")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *brokers, *topic, *compression, flag.Arg(0)); err != nil {
+	if err := run(ctx, *brokers, *topic, *compression, *headers, flag.Arg(0)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -56,6 +58,8 @@ func codec(name string) kgo.CompressionCodec {
 type chunk struct {
 	buf     []byte
 	records []kgo.Record
+	headers []kgo.RecordHeader
+	places  []byte // of the records in the file, in decimal
 	pending atomic.Int64
 }
 
@@ -64,9 +68,12 @@ type shipper struct {
 	topic  string
 	free   chan *chunk
 	failed atomic.Pointer[error]
+	// with headers
+	fixed []kgo.RecordHeader
+	place int64
 }
 
-func run(ctx context.Context, broker, topic, compression, path string) error {
+func run(ctx context.Context, broker, topic, compression string, headers bool, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -85,6 +92,14 @@ func run(ctx context.Context, broker, topic, compression, path string) error {
 	defer client.Close()
 
 	s := &shipper{client: client, topic: topic, free: make(chan *chunk, inFlight)}
+	if headers {
+		s.fixed = []kgo.RecordHeader{
+			{Key: "lf-node", Value: []byte("bench")},
+			{Key: "lf-path", Value: []byte(path)},
+			{Key: "lf-file", Value: []byte("fe00-98aae1-f9ac0fdc92.1")},
+			{Key: "lf-pos"},
+		}
+	}
 	for range inFlight {
 		s.free <- &chunk{buf: make([]byte, chunkSize)}
 	}
@@ -128,6 +143,10 @@ func (s *shipper) produce(ctx context.Context, c *chunk, data []byte) {
 		c.records = make([]kgo.Record, lines)
 	}
 	c.records = c.records[:lines]
+	if n := lines * len(s.fixed); cap(c.headers) < n {
+		c.headers = make([]kgo.RecordHeader, n)
+	}
+	c.places = c.places[:0]
 	// One more than the lines, so that the chunk is not free while we produce it.
 	c.pending.Store(int64(lines) + 1)
 	now := time.Now()
@@ -140,10 +159,25 @@ func (s *shipper) produce(ctx context.Context, c *chunk, data []byte) {
 	for i := range c.records {
 		end := bytes.IndexByte(data, '\n')
 		c.records[i] = kgo.Record{Topic: s.topic, Value: data[:end:end], Timestamp: now}
+		if s.fixed != nil {
+			c.records[i].Headers = s.headers(c, i, end)
+		}
 		s.client.Produce(ctx, &c.records[i], done)
 		data = data[end+1:]
 	}
 	s.settle(c)
+}
+
+// headers returns those of a chunk's record number i, a line of some bytes.
+func (s *shipper) headers(c *chunk, i, bytes int) []kgo.RecordHeader {
+	n := len(s.fixed)
+	h := c.headers[i*n : (i+1)*n : (i+1)*n]
+	copy(h, s.fixed)
+	from := len(c.places)
+	c.places = strconv.AppendInt(c.places, s.place, 10)
+	h[n-1].Value = c.places[from:len(c.places):len(c.places)]
+	s.place += int64(bytes) + 1
+	return h
 }
 
 func (s *shipper) settle(c *chunk) {
