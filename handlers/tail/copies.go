@@ -132,7 +132,7 @@ func (s *Source) original(f *file) bool {
 				if sameEnd(o.fd, f.fd) {
 					s.log.Debug("file may be a copy, waiting", "path", f.path, "file", f.key(), "of", o.key())
 					s.suspects[f] = o
-					f.changed = s.now
+					f.changed, f.suspected = s.now, s.now
 					s.suspectAt = s.now
 					return false
 				}
@@ -337,14 +337,14 @@ func (s *Source) awaitCopy(f *file) {
 	}
 }
 
-// outgrown says whether c, which seemed to be a copy of o, has more than that:
-// somebody writes to it.
-func outgrown(c, o *file) bool {
+// outgrown says whether c, which seemed to be a copy of o, has more than that,
+// and o was not cut off: somebody writes to c.
+func (s *Source) outgrown(c, o *file) bool {
 	if o.fd < 0 {
 		return false
 	}
 	st, err := fstat(o.fd)
-	return err == nil && c.size > st.size
+	return err == nil && c.size > st.size && s.stands(o)
 }
 
 // revive lets the generations that were cut off before we were stopped, and
@@ -392,7 +392,7 @@ func (s *Source) checkSuspects() {
 		if st, err := fstat(c.fd); err == nil && st.size != c.size {
 			c.size, c.changed = st.size, s.now
 		}
-		if s.now.Sub(c.changed) < wait && !o.retired && !outgrown(c, o) {
+		if s.now.Sub(c.changed) < wait && !o.retired && !(s.now.Sub(c.suspected) >= wait && s.outgrown(c, o)) {
 			continue
 		}
 		if o.busy {

@@ -59,6 +59,8 @@ type file struct {
 	telling bool // it is about to
 	orphan  bool // it was cut off, and waits for its copy
 
+	suspected time.Time // when it was first taken for a copy
+
 	after   *file     // held back until that one was read, which had its name before
 	then    *file     // the other way round
 	asked   bool      // after is looked at again since there is something in this file

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,24 +73,38 @@ func TestManyIdleFiles(t *testing.T) {
 	r.waitFor(func() bool { r.mu.Lock(); defer r.mu.Unlock(); return lines == 20*n+1 })
 }
 
-// One file with no end does not keep many small ones waiting.
+// One file with no end does not keep many small ones waiting: between a small
+// file's line and its delivery, few batches of the large one are delivered.
 func TestSmallFilesBesideALargeOne(t *testing.T) {
 	r := newRig(t)
-	text, _ := numbered(strings.Repeat("y", 170), 0, 100_000)
+	const small = 50
+	text, _ := numbered(strings.Repeat("y", 170), 0, 150_000)
 	r.write("large.log", text)
-	r.start()
-	for i := range 200 {
-		r.write("small"+itoa(uint64(i))+".log", "small\n")
+	for i := range small {
+		r.write("small"+itoa(uint64(i))+".log", "")
 	}
-	r.waitFor(func() bool {
-		n := 0
-		for _, l := range r.texts() {
-			if l == "small" {
-				n++
+	large, written := 0, 0 // batches of the one, lines of the others
+	var waited []int
+	r.nack = func(b *logs.Batch) bool {
+		if strings.HasSuffix(b.Origin.Path, "large.log") {
+			if large++; written < small {
+				r.write("small"+itoa(uint64(written))+".log", itoa(uint64(large))+"\n")
+				written++
 			}
+			time.Sleep(500 * time.Microsecond) // as a broker needs
+			return false
 		}
-		return n == 200
-	})
+		var at int
+		_, _ = fmt.Sscan(string(b.Lines[0].Value), &at)
+		waited = append(waited, large-at)
+		return false
+	}
+	r.start()
+	r.waitFor(func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(waited) == small })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.Logf("large file: %d batches; a small file's line waited for %d of them at most", large, slices.Max(waited))
+	require.Less(t, slices.Max(waited), large/2)
 }
 
 func BenchmarkTurn(b *testing.B) {

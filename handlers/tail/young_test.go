@@ -3,6 +3,7 @@ package tail
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -117,4 +118,21 @@ func distinct(texts []string) []string {
 		}
 	}
 	return out
+}
+
+// A file that begins as another one does, and that somebody writes to, is read
+// although it never is quiet.
+func TestGrowingFileThatBeginsAsAnother(t *testing.T) {
+	r := newRig(t)
+	r.inputs[0].RotateWait = config.Duration(100 * time.Millisecond)
+	text, lines := numbered("same", 0, 100)
+	r.write("app.log", text)
+	r.start()
+	r.wait(lines...)
+	r.write("app2.log", text)
+	for i := 0; len(r.texts()) < 3*len(lines)/2; i++ {
+		require.Less(t, i, 2000, "it is not read while it grows")
+		r.write("app2.log", "more\n")
+		time.Sleep(5 * time.Millisecond)
+	}
 }
