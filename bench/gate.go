@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -26,22 +25,23 @@ const (
 // multiple of what the plain loop beside them costs in the same run. It is an
 // error when that is much more than the reference.
 func (b *bench) compare(ctx context.Context) (*report.Part, error) {
+	if b.bins["logferry"] == "" {
+		return nil, errors.New("logferry has to be there")
+	}
 	gate := *b
 	gate.lines, gate.docs, gate.rounds = b.scaled(gateLines), b.scaled(gateLines), gateRounds
-	gate.bins = maps.Clone(b.bins)
-	delete(gate.bins, imfile.program)
-	part := &report.Part{Run: report.Run{What: fmt.Sprintf("%s, the three cheapest of %d rounds count", b.sizes(gate.lines), gateRounds)}}
-	ratios := map[string]float64{}
-	for name, measure := range map[string]func(context.Context) (*report.Part, error){"ship": gate.ship, "index": gate.index} {
-		measured, err := measure(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if len(measured.Programs) < 2 {
-			return nil, errors.New("logferry has to be there")
-		}
-		ratios[name] = ratio(measured.Programs)
-		part.Programs = append(part.Programs, measured.Programs...)
+	ship, err := gate.shipEach(ctx, []subject{plainship, agent})
+	if err != nil {
+		return nil, err
+	}
+	index, err := gate.indexEach(ctx, []subject{plainindex, transfer})
+	if err != nil {
+		return nil, err
+	}
+	ratios := map[string]float64{"ship": ratio(ship.Programs), "index": ratio(index.Programs)}
+	part := &report.Part{
+		Run:      report.Run{What: fmt.Sprintf("%s, the three cheapest of %d rounds count", b.sizes(gate.lines), gateRounds)},
+		Programs: slices.Concat(ship.Programs, index.Programs),
 	}
 	if b.renew {
 		return part, writeGate(b.gate, ratios)

@@ -64,13 +64,18 @@ func rsyslogArgs(t task, config string) ([]string, error) {
 	return []string{"-n", "-i", "NONE", "-f", path}, os.WriteFile(path, []byte(config), 0o600)
 }
 
-// ship measures the shippers in turn, round after round.
+// ship measures all shippers.
 func (b *bench) ship(ctx context.Context) (*report.Part, error) {
+	return b.shipEach(ctx, b.present(shippers))
+}
+
+// shipEach measures shippers in turn, round after round.
+func (b *bench) shipEach(ctx context.Context, all []subject) (*report.Part, error) {
 	file := filepath.Join(b.tmp, "bench.log")
 	if err := writeLines(file, b.lines, b.size); err != nil {
 		return nil, err
 	}
-	programs, err := b.eachRound(b.present(shippers), func(s subject) (result, error) {
+	programs, err := b.eachRound(all, func(s subject) (result, error) {
 		// A broker for each run, so that none pays for what the one before left behind.
 		k, err := b.broker(ctx)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 
 // Colours that people who see fewer of them can tell apart.
 var (
+	silver = color.RGBA{0xbb, 0xbb, 0xbb, 0xff}
 	grey   = color.RGBA{0x88, 0x88, 0x88, 0xff}
 	blue   = color.RGBA{0x00, 0x72, 0xb2, 0xff}
 	orange = color.RGBA{0xd5, 0x5e, 0x00, 0xff}
@@ -28,7 +29,7 @@ var (
 
 // colours are by the names of programs, which keep theirs in all pictures.
 var colours = map[string]color.Color{
-	Limit: grey, "floor": grey, "logferry": blue, "rsyslog": orange, "rsyslog, same work": yellow, "logferry up": green,
+	Limit: grey, "headers": silver, "floor": grey, "logferry": blue, "rsyslog": orange, "rsyslog, same work": yellow, "logferry up": green,
 }
 
 // roomForFonts is left where text ends: where neither Liberation nor its likes
