@@ -62,6 +62,7 @@ type content struct {
 	lines []*written
 	half  *written   // an incomplete line at its end
 	moved bool       // its writer went on in the next file
+	copy  bool       // nobody has it open to write to
 	known bool       // the source had it when it was stopped in good order
 	cut   []*written // what was in the file before it was copied and cut
 }
@@ -234,7 +235,7 @@ func (p *program) append(name, text string) {
 }
 
 func (p *program) write(name string, n int) {
-	if c := p.names[name]; name == "app.log.1" && (c == nil || c.moved) {
+	if c := p.names[name]; name == "app.log.1" && (c == nil || c.moved || c.copy) {
 		return
 	}
 	c := p.content(name)
@@ -423,7 +424,7 @@ func (p *program) copyTruncate() {
 	b, err := os.ReadFile(p.r.path("app.log"))
 	require.NoError(p.t, err)
 	copied := *c
-	copied.known, copied.cut = false, nil
+	copied.known, copied.cut, copied.copy = false, nil, true
 	p.names["app.log.1"] = &copied
 	step := 1 << 20
 	if p.rnd.IntN(2) == 0 {
