@@ -17,10 +17,14 @@ func (s *Source) hinted(batch map[string]hint) {
 	}
 	s.gathering = true
 	defer func() { s.gathering = false }()
-	for path, op := range batch {
+	for path, h := range batch {
+		op := h.op
 		if path == "" {
 			s.scanSoon(0)
 			continue
+		}
+		if h.from != "" {
+			s.renamed(path, h.from)
 		}
 		if f := s.tree.folders[path]; f != nil && op&(fsnotify.Remove|fsnotify.Rename) != 0 {
 			f.watched = false
@@ -42,6 +46,61 @@ func (s *Source) hinted(batch map[string]hint) {
 			s.nameChanged(f, text, path)
 		}
 	}
+}
+
+// passing is the first name of a file that was renamed twice at once.
+type passing struct {
+	name string
+	at   time.Time
+}
+
+// forgetPassing forgets the names that nothing came of.
+func (s *Source) forgetPassing() {
+	for path, p := range s.trail {
+		if s.now.Sub(p.at) > time.Second {
+			delete(s.trail, path)
+		}
+	}
+}
+
+// renamed looks at a file that was called from before. If that is a name which
+// an input asks for, and the file had it for so short a time that it was not
+// seen, it is followed all the same, as a file that lost its name.
+func (s *Source) renamed(path, from string) {
+	if first, ok := s.trail[from]; ok {
+		delete(s.trail, from)
+		from = first.name
+	}
+	f := s.tree.folders[filepath.Dir(from)]
+	if f == nil {
+		return
+	}
+	n := f.names[filepath.Base(from)]
+	if n == nil {
+		n = f.look(filepath.Base(from))
+	}
+	if n == nil || len(n.inputs) == 0 {
+		return
+	}
+	st, err := statAt(unix.AT_FDCWD, path)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		if len(s.trail) < 1024 {
+			s.trail[path] = passing{from, s.now} // renamed again: the next batch tells
+		}
+		return
+	case err != nil, !st.regular(), s.files[st.inode] != nil, s.inputOf(path) != nil:
+		return
+	}
+	s.scanSoon(20 * time.Millisecond)
+	g := s.discover(&name{path: path, inputs: n.inputs}, st)
+	if g == nil || g.path != path {
+		return
+	}
+	s.log.Debug("file had its name for a moment", "path", from, "now", path, "file", g.key())
+	g.path, g.origin = from, nil
+	s.touch(&g.entry)
+	s.nudge(g)
 }
 
 // nameChanged looks at one name that was made, or made to be something else.

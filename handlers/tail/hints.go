@@ -3,6 +3,8 @@ package tail
 import (
 	"errors"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +20,10 @@ const (
 )
 
 // hint is what the kernel told of one path since the last batch.
-type hint = fsnotify.Op
+type hint struct {
+	op   fsnotify.Op
+	from string // the name that it had at first, if it was renamed
+}
 
 // hints turns the events of folder watches into batches without repeats. When
 // there are no watches to be had, it is silent.
@@ -78,6 +83,23 @@ func (h *hints) close() {
 	h.done.Wait()
 }
 
+// renamedFrom returns the name that a file had before it got the event's, if
+// both folders are watched. The event tells it in its text alone.
+func renamedFrom(e fsnotify.Event) string {
+	if !e.Has(fsnotify.Create) {
+		return ""
+	}
+	_, quoted, found := strings.Cut(e.String(), `" ← "`)
+	if !found {
+		return ""
+	}
+	from, err := strconv.Unquote(`"` + quoted)
+	if err != nil {
+		return ""
+	}
+	return from
+}
+
 // run collects events. The empty path stands for events that were lost. While
 // it rests it takes none: they wait in the kernel, which merges those that
 // repeat.
@@ -91,7 +113,14 @@ func (h *hints) run() {
 	take := func(e fsnotify.Event) {
 		taken++
 		if e.Name != "" && e.Op&^fsnotify.Chmod != 0 {
-			waiting[e.Name] |= e.Op
+			h := waiting[e.Name]
+			h.op |= e.Op
+			if from := renamedFrom(e); from != "" {
+				if h.from = from; waiting[from].from != "" {
+					h.from = waiting[from].from
+				}
+			}
+			waiting[e.Name] = h
 		}
 	}
 	for {
@@ -130,7 +159,7 @@ func (h *hints) run() {
 				return
 			}
 			if errors.Is(err, fsnotify.ErrEventOverflow) {
-				waiting[""] |= fsnotify.Create
+				waiting[""] = hint{op: fsnotify.Create}
 			} else {
 				h.log.Debug("watch failed", "error", err)
 			}

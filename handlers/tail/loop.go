@@ -33,14 +33,15 @@ type state struct {
 	jumped     bool              // the last turn was of a file at risk
 	ended      map[string]*entry // files that are gone, by key, for their packed copies
 	scanning   bool
-	gathering  bool             // more new files may come with this batch of hints
-	superseded []*entry         // of the checkpoint: cut off, their copies were not found yet
-	left       map[string]*file // who had a name last, by path
-	pipes      map[string]*file // named pipes, by path
-	gone       map[*file]bool   // without a name, read to their end
-	past       map[inode]*entry // what the checkpoint knows and nobody follows
-	byIno      map[uint64]inode // past at the start, by number alone
-	known      map[string]bool  // inputs that were scanned before
+	gathering  bool               // more new files may come with this batch of hints
+	superseded []*entry           // of the checkpoint: cut off, their copies were not found yet
+	left       map[string]*file   // who had a name last, by path
+	trail      map[string]passing // what a file was called, by a name that it had for a moment
+	pipes      map[string]*file   // named pipes, by path
+	gone       map[*file]bool     // without a name, read to their end
+	past       map[inode]*entry   // what the checkpoint knows and nobody follows
+	byIno      map[uint64]inode   // past at the start, by number alone
+	known      map[string]bool    // inputs that were scanned before
 	tree       tree
 	siblings   map[string]map[uint64]string // names by inode, of folders looked into
 	siblingsOf uint32                       // by this scan
@@ -104,6 +105,7 @@ func (st *state) init(s *Source, c *checkpoint) {
 		gone:       map[*file]bool{},
 		pipes:      map[string]*file{},
 		left:       map[string]*file{},
+		trail:      map[string]passing{},
 		orphans:    map[*file]time.Time{},
 		waiting:    map[*file]wait{},
 		suspects:   map[*file]*file{},

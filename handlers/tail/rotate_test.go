@@ -301,3 +301,27 @@ func TestLinkedFileIsRotatedWhileStopped(t *testing.T) {
 	r.start()
 	r.wait("a1", "a2", "b1", "b2")
 }
+
+// A file that had its name for so short a time that nobody saw it is read, if
+// the kernel tells of the rename.
+func TestRenamedBeforeItWasSeen(t *testing.T) {
+	r := newRig(t)
+	r.inputs = []config.Input{r.input("in", "app.log")}
+	r.write("app.log", "first\n")
+	r.start()
+	r.wait("first")
+	want := []string{"first"}
+	for i := range 100 {
+		line := itoa(uint64(i))
+		want = append(want, line)
+		r.write("app.log", line+"\n")
+		r.rename("app.log", "app.log."+line)
+		if i%3 == 0 {
+			r.rename("app.log."+line, "again \" ← \" "+line)
+		}
+	}
+	r.wait(want...)
+	for _, l := range r.all() {
+		require.Equal(t, r.path("app.log"), l.path)
+	}
+}

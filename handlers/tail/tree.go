@@ -168,6 +168,7 @@ func (s *Source) scan() {
 	t.names = 0
 	t.unseen = false
 	s.scanning = true
+	s.forgetPassing()
 	s.revive()
 	for _, f := range t.bases {
 		s.scanFolder(f)
