@@ -74,9 +74,8 @@ func Replay(ctx context.Context, o TransferOptions, r ReplayOptions) (Replayed, 
 		Logger:  log,
 	})
 	records := kafka.NewRangeSubscriber(r.Reader, r.Spans, replayBudget)
-	if rate := r.Route.Throttle.LinesPerSecond; rate > 0 {
-		records.MaxRecords = max(1, int(rate)) // so that there is progress each second
-	}
+	cut, _ := perStep(r.Route.Throttle)
+	records.MaxRecords = int(cut) // of a larger message nothing counts until all has passed the throttle
 	p := &pipeline{
 		name:       r.Route.Name,
 		handler:    handlerIndex,
