@@ -18,7 +18,7 @@ const linesBeforeIdle = 20
 
 // idles looks at shippers with nothing to do, all at the same time.
 func (b *bench) idles(ctx context.Context) (*report.Part, error) {
-	part := &report.Part{Run: report.Run{What: fmt.Sprintf("each file had %d lines, which were shipped; CPU over %v; rsyslog needs two handles a file, and is left out where the system gives it fewer", linesBeforeIdle, b.idle)}}
+	part := &report.Part{Run: report.Run{What: fmt.Sprintf("each file had %d lines, which were shipped; CPU over %v, from %v after that on; rsyslog needs two handles a file, and is left out where the system gives it fewer", linesBeforeIdle, b.idle, 2*b.idle)}}
 	for _, files := range []int{1, 1000, 10_000} {
 		rows, err := b.idleOnce(ctx, max(1, int(float64(files)*min(1, b.scale))))
 		if err != nil {
@@ -66,8 +66,9 @@ func (b *bench) idleOnce(ctx context.Context, files int) (rows []report.Idle, er
 	if len(all) == 0 {
 		return nil, errors.New("nobody to look at")
 	}
-	// What work left behind is given back meanwhile.
-	if err := all[0].pause(ctx, min(b.idle, 25*time.Second)); err != nil {
+	// What work left behind is given back meanwhile. rsyslog needs a minute to
+	// come to rest.
+	if err := all[0].pause(ctx, 2*b.idle); err != nil {
 		return nil, err
 	}
 	before, began := make([]time.Duration, len(all)), time.Now()
