@@ -94,6 +94,11 @@ func (s *Source) discover(n *name, st stat) *file {
 	in := n.inputs[0]
 	began := time.Now()
 	defer func() { s.opening += time.Since(began) }()
+	if st.size == 0 && s.scarce() {
+		if f := s.unopened(in, n.path, st); f != nil {
+			return f
+		}
+	}
 	fd, st, err := s.openPath(n.path)
 	if err != nil {
 		if !errors.Is(err, unix.ENOENT) {
@@ -137,6 +142,25 @@ func folderOf(path string, fd int) string {
 		return ""
 	}
 	return filepath.Dir(name)
+}
+
+// unopened begins to follow an empty file that nobody has seen before without
+// opening it. It is opened when it holds something.
+func (s *Source) unopened(in *input, path string, st stat) *file {
+	if _, known := s.byIno[st.ino]; known || s.past[st.inode] != nil {
+		return nil
+	}
+	born := bornNamed(path)
+	f := &file{in: in, fd: -1, mtime: st.mtime, entry: entry{
+		name: s.nameFor(st.inode, born), gen: 1, inode: st.inode, born: born, path: path,
+	}}
+	s.recognise(f, nil)
+	s.files[f.inode] = f
+	f.seen = s.tree.seq
+	s.touch(&f.entry)
+	s.measureInput(f, 1)
+	s.changed = true
+	return f
 }
 
 // resume follows a file that the checkpoint knows, if it is that file.

@@ -32,6 +32,9 @@ func (s *Source) makeRoom() bool {
 	return !s.starved
 }
 
+// scarce says whether descriptors are better kept for files that hold something.
+func (s *Source) scarce() bool { return s.open.n >= s.maxOpen/4*3 }
+
 // hold gives f an open descriptor.
 func (s *Source) hold(f *file, fd int) {
 	f.fd = fd
@@ -52,7 +55,13 @@ func (s *Source) closeFile(f *file) {
 
 // openPath opens a file that is to be followed, when there is room.
 func (s *Source) openPath(path string) (int, stat, error) {
+	if s.scanning && s.full == s.tree.seq {
+		return -1, stat{}, unix.EMFILE // nothing can be closed before this scan ends
+	}
 	if !s.makeRoom() {
+		if s.scanning {
+			s.full = s.tree.seq
+		}
 		return -1, stat{}, unix.EMFILE
 	}
 	fd, st, err := s.roots.open(path)

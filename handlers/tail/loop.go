@@ -47,7 +47,8 @@ type state struct {
 	siblingsOf uint32                       // by this scan
 	open       openFiles
 	maxOpen    int
-	starved    bool // a file could not be opened for want of handles
+	starved    bool   // a file could not be opened for want of handles
+	full       uint32 // the last scan that found that so
 	said       map[string]bool
 
 	idle     int // readers without a turn

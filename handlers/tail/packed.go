@@ -153,6 +153,9 @@ func (s *Source) awaitPacked(f *file) {
 	if err != nil {
 		return
 	}
+	if len(first) < 3 && first[0] == 0x1f && (len(first) < 2 || first[1] == 0x8b) {
+		return // somebody has begun to pack it
+	}
 	if !isPacked(f.path, first) || len(first) < 3 {
 		s.unpack(f)
 		f.packed, f.checked, f.size = nil, false, -1
@@ -289,6 +292,12 @@ func (s *Source) decide(f *file) {
 			} else {
 				p.stage = behind
 			}
+			return
+		case o != nil && o.fd >= 0 && (o.busy || !s.stands(o)):
+			if !o.busy {
+				s.beginAgain(o, whyTruncated)
+			}
+			p.stage = behind // what was cut off will be an ended one
 			return
 		case o != nil || e.acked.pos > p.size:
 		case !known && e.acked.pos > 0:

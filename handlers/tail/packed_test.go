@@ -328,3 +328,20 @@ func BenchmarkUnpack(b *testing.B) {
 		}
 	}
 }
+
+// One that has its first byte or two for long is no text.
+func TestPackedFileThatHasHardlyBegun(t *testing.T) {
+	r := newRig(t)
+	r.inputs = []config.Input{r.input("in", "*")}
+	text, lines := numbered("line", 0, 50)
+	b := gzipped(t, text)
+	r.write("a.log.gz", string(b[:1]))
+	r.start()
+	r.waitForScans(1)
+	time.Sleep(150 * time.Millisecond)
+	r.write("a.log.gz", string(b[1:2]))
+	time.Sleep(150 * time.Millisecond)
+	require.Empty(t, r.texts())
+	r.write("a.log.gz", string(b[2:]))
+	r.wait(lines...)
+}

@@ -59,9 +59,14 @@ func isLocal(fd int) bool {
 
 // bornAt returns when the file was created, in nanoseconds, or 0 when the file
 // system does not tell.
-func bornAt(fd int) int64 {
+func bornAt(fd int) int64 { return born(fd, "", unix.AT_EMPTY_PATH) }
+
+// bornNamed is bornAt for the file that path leads to.
+func bornNamed(path string) int64 { return born(unix.AT_FDCWD, path, 0) }
+
+func born(dir int, path string, flags int) int64 {
 	var st unix.Statx_t
-	if unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st) != nil || st.Mask&unix.STATX_BTIME == 0 {
+	if unix.Statx(dir, path, flags, unix.STATX_BTIME, &st) != nil || st.Mask&unix.STATX_BTIME == 0 {
 		return 0
 	}
 	return st.Btime.Sec*1e9 + int64(st.Btime.Nsec)

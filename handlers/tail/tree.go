@@ -205,6 +205,9 @@ func (s *Source) scan() {
 		share = watchedShare
 	}
 	s.scanAt = s.now.Add(min(max(minScan, share*took), maxScan))
+	if s.full == t.seq {
+		s.scanSoon(minScan / 4) // what was new then can be closed now
+	}
 }
 
 // unsure says whether a scan could not look at path.
