@@ -21,6 +21,9 @@ import (
 const (
 	// callTimeout bounds one question to etcd, the login among them.
 	callTimeout = 5 * time.Second
+	// actorTimeout bounds one of a process's own: nobody waits for the answer, and
+	// asking again while a fleet connects would make it later for all.
+	actorTimeout = 20 * time.Second
 	// A server refuses keepalives more often than each 5 s. A connection that
 	// is half open is noticed after the sum of both.
 	keepaliveTime    = 10 * time.Second
@@ -87,7 +90,7 @@ func reach(ctx context.Context, cfg config.Etcd) error {
 // explain says more about a call that timed out although there was a connection.
 func explain(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %s; is it an etcd with a leader, and does etcd.tls fit? %w", callTimeout, err)
+		return fmt.Errorf("no answer in time; is it an etcd with a leader, and does etcd.tls fit? %w", err)
 	}
 	return err
 }

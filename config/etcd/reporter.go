@@ -195,7 +195,7 @@ func (r *Reporter) follow(ctx context.Context, client *clientv3.Client, alive, l
 // lease makes sure of both leases, and keeps those that there are: a process
 // that is started again and again must not leave one behind each time.
 func (r *Reporter) lease(ctx context.Context, client *clientv3.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, actorTimeout)
 	defer cancel()
 	if r.last == 0 {
 		answer, err := client.Get(ctx, lastKey(r.link.cfg.Prefix, r.role, r.name))
@@ -238,7 +238,7 @@ func (r *Reporter) write(ctx context.Context, client *clientv3.Client, report []
 	if len(report) > MaxReport {
 		return fmt.Errorf("the report has %d bytes, more than %d", len(report), MaxReport)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, actorTimeout)
 	defer cancel()
 	key := statusKey(r.link.cfg.Prefix, r.role, r.name)
 	puts := []clientv3.Op{clientv3.OpPut(key, string(report), clientv3.WithLease(r.alive))}

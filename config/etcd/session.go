@@ -69,7 +69,7 @@ func (w *Watcher) session(parent context.Context) (lasted time.Duration, err err
 	defer func() { cancel(); <-lost }()
 
 	// Watch blocks until the server answers and knows no timeout.
-	stuck := time.AfterFunc(callTimeout, cancel)
+	stuck := time.AfterFunc(actorTimeout, cancel)
 	from := clientv3.WithRev(w.snapshot.Load().Revision + 1)
 	events := make(chan clientv3.WatchResponse)
 	var watches sync.WaitGroup
@@ -180,7 +180,7 @@ func askProgress(ctx context.Context, client *clientv3.Client) error {
 // compare has etcd look whether its documents are still those of the snapshot.
 // Only if not, they are sent.
 func (w *Watcher) compare(ctx context.Context, client *clientv3.Client) error {
-	timed, cancel := context.WithTimeout(ctx, callTimeout)
+	timed, cancel := context.WithTimeout(ctx, actorTimeout)
 	defer cancel()
 	now := w.snapshot.Load()
 	revisions := map[string]int64{}
@@ -207,7 +207,7 @@ func (w *Watcher) compare(ctx context.Context, client *clientv3.Client) error {
 // read takes all documents in one transaction, so that what was put together
 // is seen together.
 func (w *Watcher) read(ctx context.Context, client *clientv3.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, actorTimeout)
 	defer cancel()
 	var gets []clientv3.Op
 	for _, key := range w.reads.All() {
