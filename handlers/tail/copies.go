@@ -105,6 +105,7 @@ func (s *Source) original(f *file) bool {
 		f.size, f.mtime, f.want = 0, st.mtime, false
 		return false
 	}
+	s.decideFirst(f)
 	if s.firstTurnOf(f) {
 		s.unchecked = append(s.unchecked, f)
 		return false
@@ -157,6 +158,29 @@ func (s *Source) original(f *file) bool {
 	f.checked = true
 	s.indexUnread(f)
 	return true
+}
+
+// decideFirst lets those files have their turn of thought before c that c may be
+// a copy of by its name, and of which nothing was read: app.log before
+// app.log.1.
+func (s *Source) decideFirst(c *file) {
+	folder := s.tree.folders[filepath.Dir(c.path)]
+	if folder == nil {
+		return
+	}
+	text := filepath.Base(c.path)
+	for {
+		i := strings.LastIndexAny(text, ".-_")
+		if i <= 0 {
+			return
+		}
+		text = text[:i]
+		if n := folder.names[text]; n != nil && n.file != nil && n.file != c {
+			if o := n.file; o.head.size == 0 && o.packed == nil && o.fd >= 0 && o.idle() && s.files[o.inode] == o {
+				s.nudge(o)
+			}
+		}
+	}
 }
 
 // indexUnread lets a file of which nothing was read be found by what it begins
