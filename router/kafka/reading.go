@@ -50,6 +50,9 @@ func (r *reading) run(ctx context.Context) error {
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 		kgo.FetchMaxWait(quietPoll/2),
+		// A session spares a long-lived consumer words; ours ends soon, and would
+		// have to take leave of each broker.
+		kgo.DisableFetchSessions(),
 		kgo.MaxDecompressBatchBytes(r.reader.maxBatch),
 		kgo.RetryTimeout(r.reader.timeout/3),
 	)
