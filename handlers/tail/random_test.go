@@ -716,8 +716,9 @@ func (p *program) check() {
 		}
 		ids[l.text] = id
 	}
-	// A loaded machine stops the source and the copying at any point: once in
-	// ten thousand programs that makes a copy which nothing tells from a file.
+	// A loaded machine stops the source and the copying at any point, here with
+	// milliseconds between all steps: in a few of ten thousand programs that
+	// makes a copy which nothing tells from a file.
 	if len(anew) > 0 && renamedAnew.Add(1) > 1+int64(*programs/2000) {
 		p.t.Errorf("seed %d: under another id:\n%s", p.seed, strings.Join(anew, "\n"))
 	} else if len(anew) > 0 {
