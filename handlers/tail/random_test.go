@@ -306,11 +306,12 @@ func (p *program) seen(name string) {
 	var st unix.Stat_t
 	require.NoError(p.t, unix.Stat(p.r.path(name), &st))
 	id := inode{uint64(st.Dev), st.Ino}
+	born := bornNamed(p.r.path(name)) // a file that is gone had this inode, too
 	for range 400 {
 		held := false
 		_ = p.r.src.call(context.Background(), func() {
 			f := p.r.src.files[id]
-			held = f != nil && (f.fd >= 0 || f.acked.pos >= c.size)
+			held = f != nil && f.born == born && (f.fd >= 0 || f.acked.pos >= c.size)
 		})
 		if held {
 			return
