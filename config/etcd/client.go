@@ -24,6 +24,9 @@ const (
 	// actorTimeout bounds one of a process's own: nobody waits for the answer, and
 	// asking again while a fleet connects would make it later for all.
 	actorTimeout = 20 * time.Second
+	// loginTimeout is for the login of a fleet: etcd spends 60 ms of a core on
+	// each, all at once, and ends none that is given up.
+	loginTimeout = 2 * time.Minute
 	// A server refuses keepalives more often than each 5 s. A connection that
 	// is half open is noticed after the sum of both.
 	keepaliveTime    = 10 * time.Second
@@ -38,6 +41,10 @@ const (
 // an absent etcd is the error of the first call; with one it logs in, for at
 // most 5 s. The client ends with ctx.
 func Client(ctx context.Context, cfg config.Etcd) (*clientv3.Client, error) {
+	return newClient(ctx, cfg, callTimeout)
+}
+
+func newClient(ctx context.Context, cfg config.Etcd, login time.Duration) (*clientv3.Client, error) {
 	settings, err := cfg.TLS.Load()
 	if err != nil {
 		return nil, fmt.Errorf("load etcd.tls: %w", err)
@@ -50,7 +57,7 @@ func Client(ctx context.Context, cfg config.Etcd) (*clientv3.Client, error) {
 		Username:             cfg.Username,
 		Password:             string(cfg.Password),
 		TLS:                  settings,
-		DialTimeout:          callTimeout,
+		DialTimeout:          login,
 		DialKeepAliveTime:    keepaliveTime,
 		DialKeepAliveTimeout: keepaliveTimeout,
 		MaxCallRecvMsgSize:   maxReply,
@@ -87,10 +94,13 @@ func reach(ctx context.Context, cfg config.Etcd) error {
 	return errors.Join(errs...)
 }
 
+// errNoAnswer says that there was a connection.
+var errNoAnswer = errors.New("no answer in time; is it an etcd with a leader, and does etcd.tls fit?")
+
 // explain says more about a call that timed out although there was a connection.
 func explain(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer in time; is it an etcd with a leader, and does etcd.tls fit? %w", err)
+		return fmt.Errorf("%w %w", errNoAnswer, err)
 	}
 	return err
 }

@@ -29,8 +29,8 @@ type line struct {
 // NewLink returns a link to the etcd of cfg; it connects when it is used.
 func NewLink(cfg config.Etcd) *Link { return &Link{cfg: cfg, turn: make(chan struct{}, 1)} }
 
-// take returns the line, and makes one if there is none; see [Client] for how
-// long that takes. The line does not end with ctx. Each user gives it back with
+// take returns the line, and makes one if there is none; a
+// login takes 2 minutes at most. The line does not end with ctx. Each user gives it back with
 // leave.
 func (l *Link) take(ctx context.Context) (*line, error) {
 	select {
@@ -42,7 +42,7 @@ func (l *Link) take(ctx context.Context) (*line, error) {
 	if l.line == nil {
 		own, end := context.WithCancel(context.WithoutCancel(ctx))
 		logsIn := context.AfterFunc(ctx, end)
-		client, err := Client(own, l.cfg)
+		client, err := newClient(own, l.cfg, loginTimeout)
 		logsIn()
 		if err != nil {
 			end()

@@ -231,11 +231,14 @@ func testKeys(cfg config.Etcd) config.Keys {
 // watch runs a Watcher of node n until the test ends.
 func watch(t *testing.T, cfg config.Etcd) *running { return watchOver(t, NewLink(cfg)) }
 
-func watchOver(t *testing.T, link *Link) *running {
+func watchOver(t *testing.T, link *Link) *running { return watchAsking(t, link, askAlive) }
+
+func watchAsking(t *testing.T, link *Link, each time.Duration) *running {
 	r := &running{t: t, pub: &publisher{}, log: &logged{}}
 	var err error
 	r.Watcher, err = New(link, testKeys(link.cfg), r.pub, slog.New(r.log))
 	require.NoError(t, err)
+	r.askEach = each
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()

@@ -89,7 +89,7 @@ func (r *Reporter) AlsoRates(f func() []byte) { r.rates = f }
 // once. An etcd that is away is waited for.
 func (r *Reporter) Run(ctx context.Context) error {
 	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = firstPause, slowestReporter
+	pause.InitialInterval, pause.MaxInterval = firstPause, maxBusyPause
 	for {
 		started := time.Now()
 		err := r.session(ctx)

@@ -19,8 +19,8 @@ const (
 	// reread is the net under the watch: whatever an etcd forgets to tell is
 	// found after about this time.
 	reread = time.Minute
-	// askAlive is how often a watch is asked whether it still works; one that
-	// has not answered by the next time is given up.
+	// askAlive is how often a watch is asked whether it still works. One that has
+	// not answered by the next time is given up if it kept something back.
 	askAlive = 15 * time.Second
 )
 
@@ -34,7 +34,8 @@ var (
 // resume the watch by itself: the server that comes back may have lost data,
 // and would then be silent until it reaches the old revision again.
 func (w *Watcher) session(parent context.Context) (lasted time.Duration, err error) {
-	ctx, cancel := context.WithCancel(parent)
+	ctx, end := context.WithCancelCause(parent)
+	cancel := func() { end(nil) }
 	defer cancel()
 	if err := reach(ctx, w.link.cfg); err != nil {
 		return 0, err
@@ -50,23 +51,27 @@ func (w *Watcher) session(parent context.Context) (lasted time.Duration, err err
 		}
 	}()
 	client := line.client
-	givenUp := context.AfterFunc(client.Ctx(), cancel)
+	// A question that is under way ends with the connection; the client alone
+	// would ask it again of the server that comes back.
 	defer func() {
-		if !givenUp() && parent.Err() == nil {
+		if errors.Is(context.Cause(ctx), errConnection) {
 			err = errConnection
 		}
 	}()
+	defer context.AfterFunc(client.Ctx(), func() { end(errConnection) })()
 	if err := w.begin(ctx, client); err != nil {
 		return 0, err
 	}
 	w.connected()
 
-	lost := make(chan struct{})
-	go func() {
-		defer close(lost)
-		client.ActiveConnection().WaitForStateChange(ctx, connectivity.Ready)
-	}()
-	defer func() { cancel(); <-lost }()
+	var observed sync.WaitGroup
+	observed.Go(func() {
+		if client.ActiveConnection().WaitForStateChange(ctx, connectivity.Ready) {
+			end(errConnection)
+		}
+	})
+	defer observed.Wait()
+	defer cancel()
 
 	// Watch blocks until the server answers and knows no timeout.
 	stuck := time.AfterFunc(actorTimeout, cancel)
@@ -84,7 +89,7 @@ func (w *Watcher) session(parent context.Context) (lasted time.Duration, err err
 	}
 	started := time.Now()
 	defer func() { lasted = time.Since(started) }()
-	return 0, w.follow(ctx, client, events, lost)
+	return 0, w.follow(ctx, client, events)
 }
 
 // begin reads for the first time. A user whose role is from before there were
@@ -122,23 +127,24 @@ func forward(ctx context.Context, watch clientv3.WatchChan, to chan<- clientv3.W
 }
 
 // follow reads again when an event, or a minute, asks for it.
-func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-chan clientv3.WatchResponse, lost <-chan struct{}) error {
+func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-chan clientv3.WatchResponse) error {
 	net := time.NewTimer(around(reread))
 	defer net.Stop()
-	ask := time.NewTicker(askAlive)
+	ask := time.NewTicker(w.askEach)
 	defer ask.Stop()
-	asked := false
+	asked, deaf := false, false // deaf: it does not answer, as behind etcd's proxy
 	var gathered <-chan time.Time
 	for {
 		var r clientv3.WatchResponse
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-lost:
-			return errConnection
 		case <-ask.C:
 			if asked {
-				return errSilent
+				ask.Stop()
+				deaf = true
+				net.Reset(0)
+				continue
 			}
 			asked = true
 			if err := askProgress(ctx, client); err != nil {
@@ -146,8 +152,12 @@ func (w *Watcher) follow(ctx context.Context, client *clientv3.Client, events <-
 			}
 			continue
 		case <-net.C:
+			before := w.snapshot.Load()
 			if err := w.compare(ctx, client); err != nil {
 				return err
+			}
+			if deaf && !w.snapshot.Load().Docs.Equal(before.Docs) {
+				return errSilent
 			}
 			net.Reset(around(reread))
 			continue

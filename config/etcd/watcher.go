@@ -23,6 +23,9 @@ const Changed = "config.changed"
 const (
 	firstPause = 200 * time.Millisecond
 	maxPause   = 4 * time.Second
+	// The same after a question that was not answered in time.
+	busyPause    = 500 * time.Millisecond
+	maxBusyPause = time.Minute
 	// steady is how long a watch must have lasted for the pauses to start small again.
 	steady = time.Second
 )
@@ -57,6 +60,8 @@ type Watcher struct {
 	pub  message.Publisher
 	log  *slog.Logger
 
+	askEach time.Duration // see askAlive
+
 	snapshot atomic.Pointer[Snapshot]
 	stats    atomic.Pointer[Stats]
 
@@ -74,7 +79,7 @@ func New(link *Link, keys config.Keys, pub message.Publisher, log *slog.Logger) 
 	if len(link.cfg.Endpoints) == 0 || len(keys.All()) == 0 {
 		return nil, errors.New("watch etcd: endpoints and keys are required")
 	}
-	w := &Watcher{link: link, pace: paceOf(&link.cfg), keys: keys, reads: keys, pub: pub, log: log}
+	w := &Watcher{link: link, pace: paceOf(&link.cfg), askEach: askAlive, keys: keys, reads: keys, pub: pub, log: log}
 	w.stats.Store(&Stats{})
 	return w, nil
 }
@@ -95,6 +100,8 @@ func (w *Watcher) Stats() Stats { return *w.stats.Load() }
 func (w *Watcher) Run(ctx context.Context) error {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.Multiplier = firstPause, w.pace.reconnect(), 2
+	busy := backoff.NewExponentialBackOff()
+	busy.InitialInterval, busy.MaxInterval, busy.Multiplier = busyPause, maxBusyPause, 2
 	for {
 		lasted, err := w.session(ctx)
 		if ctx.Err() != nil {
@@ -103,9 +110,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 		w.ended(err)
 		if lasted > steady {
 			pause.Reset()
+			busy.Reset()
+		}
+		next := pause
+		if errors.Is(err, errNoAnswer) {
+			next = busy // with others, most likely
 		}
 		select {
-		case <-time.After(pause.NextBackOff()):
+		case <-time.After(next.NextBackOff()):
 		case <-ctx.Done():
 			return nil
 		}
