@@ -73,26 +73,31 @@ func TestAPlaceThatIsTakenEndsTheSubscription(t *testing.T) {
 	require.False(t, second.Fenced())
 }
 
-// Who is stopped while the others have not let it in yet is a member already,
-// and must not hold a place that nobody works at.
 func TestAMemberThatStopsBeforeItIsInGivesItsPlaceUp(t *testing.T) {
 	t.Parallel()
-	_, cfg := broker(t, kfake.SeedTopics(1, "web", "shop"))
-	produce(t, cfg, records("web", 0, "one")...)
-	_, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{"web"}, Instance: "a"})
+	_, cfg := broker(t, kfake.SeedTopics(1, "web"))
+	stopBeforeIn(t, cfg, "web", "g")
+}
+
+// stopBeforeIn stops a member while the others have not let it in yet: it is one
+// already, and must not hold a place that nobody works at.
+func stopBeforeIn(t *testing.T, cfg config.Kafka, topic, group string) {
+	t.Helper()
+	produce(t, cfg, records(topic, 0, "one")...)
+	_, ch := subscribe(t, cfg, SubscriberOptions{Topics: []string{topic}, Group: group, Instance: "a"})
 	require.Equal(t, []string{"one"}, collect(t, ch, 1))
 	client, err := NewClient(cfg)
 	require.NoError(t, err)
 	defer client.Close()
 	instances := func() (names []string) {
-		groups, err := kadm.NewClient(client).DescribeGroups(context.Background(), "g")
+		groups, err := kadm.NewClient(client).DescribeGroups(context.Background(), group)
 		require.NoError(t, err)
-		for _, m := range groups["g"].Members {
+		for _, m := range groups[group].Members {
 			names = append(names, *m.InstanceID)
 		}
 		return names
 	}
-	s, _ := subscribe(t, cfg, SubscriberOptions{Topics: []string{"shop"}, Instance: "b"})
+	s, _ := subscribe(t, cfg, SubscriberOptions{Topics: []string{topic}, Group: group, Instance: "b"})
 	require.Eventually(t, func() bool { return len(instances()) == 2 }, wait, time.Millisecond)
 	require.NoError(t, s.Drain(context.Background()))
 	require.Equal(t, []string{"a"}, instances())

@@ -129,6 +129,11 @@ func TestRealPlaceIsTakenBackAtOnce(t *testing.T) {
 	takeBack(t, cfg, topic, topic)
 }
 
+func TestRealMemberThatStopsBeforeItIsInGivesItsPlaceUp(t *testing.T) {
+	cfg, topic := real(t, 2, nil)
+	stopBeforeIn(t, cfg, topic, topic)
+}
+
 // TestRealWhatACrashDroppedIsPickedUp crashes a member between giving a
 // partition up and saying so: the group believes that it is nobody's, and does
 // not look again when the member takes its place back.
